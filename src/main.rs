@@ -1,0 +1,2 @@
+//! The program: argv to configuration to run.
+fn main() {}
