@@ -108,7 +108,7 @@ impl RequestError {
 ///
 /// It remembers how far it has looked, so feeding a head byte by byte costs no more than feeding it at
 /// once. It keeps no bytes, only places in them.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct HeadParser {
     // INVARIANT: line_start <= scanned, and every byte before `scanned` has passed `find_line_end`.
     line_start: usize,
@@ -232,6 +232,7 @@ impl HeadParser {
 }
 
 /// The request line, as places in the head.
+#[derive(Debug)]
 pub(super) struct RequestLine {
     pub(super) method: Method,
     pub(super) minor_version: u8,
