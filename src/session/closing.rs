@@ -29,7 +29,7 @@ use super::link::Link;
 use super::phase::Phase;
 use super::tenant::{StreamEnd, Tenant};
 use super::{Context, Failure, Input, Outbox, Output, Side};
-use crate::proto::ws::{self, CloseFrame, StatusCode};
+use crate::proto::ws::{self, StatusCode};
 
 /// What the tenant gets last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,11 +102,12 @@ pub(super) fn close(
 ) -> Phase {
     log(cx, &reason);
     match farewell(&reason, cx.settings.explain_refusals) {
-        Farewell::Close(code, text) => tenant.send_control(ws::close(code, text).as_slice(), out),
-        Farewell::CloseEmpty => tenant.send_control(ws::close_empty().as_slice(), out),
+        Farewell::Close(code, text) => tenant.send_close(ws::close(code, text)),
+        Farewell::CloseEmpty => tenant.send_close(ws::close_empty()),
         Farewell::Echo | Farewell::Fin | Farewell::Nothing => {}
     }
-    end(cx, tenant.into_link(), compute, reason, out)
+    let tenant = tenant.into_link(out);
+    end(cx, tenant, compute, reason, out)
 }
 
 /// Ends a session whose tenant's stream of frames has ended; what it said before is with `compute`.
@@ -119,17 +120,13 @@ pub(super) fn close_stream(
 ) -> Phase {
     match stream_end {
         StreamEnd::Closed(frame) => {
-            echo(&mut tenant, &frame, out);
+            //= https://www.rfc-editor.org/rfc/rfc6455#section-5.5.1
+            //# When sending a Close frame in response, the endpoint typically echos the status code it received.
+            tenant.send_close(ws::close_echo(&frame));
             close(cx, tenant, compute, CloseReason::TenantClosed(frame.code), out)
         }
         StreamEnd::Violated(error) => close(cx, tenant, compute, CloseReason::Violation(error), out),
     }
-}
-
-//= https://www.rfc-editor.org/rfc/rfc6455#section-5.5.1
-//# When sending a Close frame in response, the endpoint typically echos the status code it received.
-fn echo(tenant: &mut Tenant, frame: &CloseFrame, out: &mut Outbox) {
-    tenant.send_control(ws::close_echo(frame).as_slice(), out);
 }
 
 /// Ends a connection that was never upgraded.

@@ -13,7 +13,6 @@ use super::phase::Phase;
 use super::tenant::{StreamEnd, Tenant};
 use super::{Context, Failure, Input, LOG_TARGET, Outbox, Side};
 use crate::proto::bytes::Chunk;
-use crate::proto::ws;
 
 /// A console being used.
 #[derive(Debug)]
@@ -74,10 +73,9 @@ impl Relay {
         match input {
             Input::Received { from: Side::Tenant, mut chunk } => {
                 self.tenant.link.read_done();
-                let stream_end = self.tenant.deframe(&mut chunk);
+                let stream_end = self.tenant.deframe(&mut chunk, out);
                 self.from_tenant += chunk.len() as u64;
                 self.compute.write(chunk, out);
-                self.tenant.answer_ping(out);
                 if let Some(stream_end) = stream_end {
                     return self.close_stream(cx, stream_end, out);
                 }
@@ -138,10 +136,7 @@ impl Relay {
     fn ping(&mut self, cx: &Context, out: &mut Outbox) {
         if self.next_ping.is_some_and(|at| at <= cx.now) {
             self.next_ping = ping_interval(cx).map(|interval| cx.now + interval);
-            // With a write under way the connection is not idle.
-            if self.tenant.link.is_flushed() {
-                self.tenant.send_control(ws::ping().as_slice(), out);
-            }
+            self.tenant.ping(out);
         }
     }
 

@@ -65,8 +65,7 @@ impl Securing {
         match input {
             Input::Received { from: Side::Tenant, mut chunk } => {
                 self.tenant.link.read_done();
-                let stream_end = self.tenant.deframe(&mut chunk);
-                self.tenant.answer_ping(out);
+                let stream_end = self.tenant.deframe(&mut chunk, out);
                 if let Some(stream_end) = stream_end {
                     return closing::close_stream(cx, self.tenant, Some(self.compute), stream_end, out);
                 }
