@@ -110,5 +110,6 @@ fn version(bytes: &[u8]) -> Result<u32, End> {
 }
 
 fn with_reason(head: &[u8], text: &[u8]) -> Vec<u8> {
-    [head, &[0, 0, (text.len() >> 8) as u8, text.len() as u8], text].concat()
+    let length = u32::try_from(text.len()).expect("a short text").to_be_bytes();
+    [head, &length, text].concat()
 }

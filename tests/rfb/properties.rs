@@ -33,7 +33,7 @@ fn reason() -> impl Strategy<Value = Vec<u8>> {
 fn security_types() -> impl Strategy<Value = Vec<u8>> {
     let number = prop_oneof![3 => Just(1u8), 2 => Just(19u8), 2 => any::<u8>()];
     prop_oneof![
-        6 => prop::collection::vec(number, 1..6).prop_map(|list| [&[list.len() as u8][..], &list].concat()),
+        6 => prop::collection::vec(number, 1..6).prop_map(|list| [&[u8::try_from(list.len()).unwrap()][..], &list].concat()),
         1 => Just([&[255][..], &[13; 254], &[1]].concat()),
         2 => reason().prop_map(|reason| [&[0][..], &reason].concat()),
     ]

@@ -5,6 +5,7 @@
 //! be listed, in order for each side, before the next input. A case ends with `close "..."`, the
 //! failure as the log shows it, or with `relay`, behind which stand the bytes that the relay gets.
 //! Text escapes are `\n \r \0 \" \\ \xNN`; `"x" * 3` repeats and `+` joins. `#` starts a comment.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says what it expects")]
 
 mod rfb;
 mod script;
