@@ -108,7 +108,7 @@ impl RequestError {
 ///
 /// It remembers how far it has looked, so feeding a head byte by byte costs no more than feeding it at
 /// once. It keeps no bytes, only places in them.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct HeadParser {
     // INVARIANT: line_start <= scanned, and every byte before `scanned` has passed `find_line_end`.
     line_start: usize,
@@ -232,6 +232,7 @@ impl HeadParser {
 }
 
 /// The request line, as places in the head.
+#[derive(Debug)]
 pub(super) struct RequestLine {
     pub(super) method: Method,
     pub(super) minor_version: u8,
@@ -313,16 +314,11 @@ fn finish(head: &[u8], request_line: RequestLine, fields: Vec<Field>) -> Result<
     //# request message that contains more than one Host header field line or
     //# a Host header field with an invalid field value.
     let mut hosts = request.header_values("Host");
-    let host = hosts.next();
-    if hosts.next().is_some() {
-        return Err(RequestError::HostRepeated);
+    match (hosts.next(), hosts.next()) {
+        (_, Some(_)) => return Err(RequestError::HostRepeated),
+        (None, None) if request.minor_version() > 0 => return Err(RequestError::HostMissing),
+        (Some(host), None) if Authority::parse(host).is_none() => return Err(RequestError::HostMalformed),
+        _ => drop(hosts),
     }
-    match host {
-        None if request.minor_version() > 0 => Err(RequestError::HostMissing),
-        Some(host) if Authority::parse(host).is_none() => Err(RequestError::HostMalformed),
-        _ => {
-            drop(hosts);
-            Ok(request)
-        }
-    }
+    Ok(request)
 }
