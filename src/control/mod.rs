@@ -1,1 +1,3 @@
-//! (being written)
+//! The slow path: whatever blocks, on one thread named `control` that no worker ever waits for.
+
+pub mod sql;
