@@ -6,14 +6,15 @@ use std::thread;
 use std::time::Duration;
 
 use super::Exit;
-use super::network::Network;
 use super::options::{DEFAULT, OWN};
 use super::program::Program;
 use super::resolve::Values;
 use super::values::Value;
+use crate::control::PortCheck;
 use crate::proto::rfb::AuthScheme;
 use crate::proto::ws::TextPolicy;
 use crate::secret::Secret;
+use crate::session::Network;
 use crate::session::limits::{Limits, ROWS};
 use crate::telemetry::LogSettings;
 
@@ -70,15 +71,6 @@ pub struct Listen {
     pub port: u16,
     /// Whether IPv6 comes first where the name has both families
     pub prefer_ipv6: bool,
-}
-
-/// `[consolegate] port_check`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PortCheck {
-    /// Ask the compute over the message bus; without an answer the console is refused
-    Rpc,
-    /// Do not ask
-    Off,
 }
 
 /// `[consolegate] io_engine`
@@ -149,12 +141,6 @@ impl Config {
     fn warn(&mut self) {
         if self.database.is_none() {
             self.warnings.push("[database] connection is not set: no token can be checked.".to_owned());
-        }
-        if self.port_check == PortCheck::Off {
-            self.warnings.push(
-                "[consolegate] port_check is off: a console may reach another instance's port until its token expires."
-                    .to_owned(),
-            );
         }
         if self.auth_schemes.contains(&AuthScheme::VeNCrypt) {
             self.warnings.push(

@@ -16,7 +16,6 @@ mod checked;
 mod files;
 mod help;
 mod ini;
-mod network;
 mod options;
 mod program;
 mod resolve;
@@ -26,8 +25,7 @@ mod tests;
 mod values;
 
 use argv::{Event, Stop};
-pub use checked::{Config, IoEngine, Listen, PortCheck};
-pub use network::{Network, NetworkError};
+pub use checked::{Config, IoEngine, Listen};
 pub use options::{DEFAULT, Default, Effect, Flag, OWN, OptionDef, find, options};
 pub use program::Program;
 use resolve::Layer;

@@ -1,6 +1,6 @@
 //! Which of Nova's console proxies this process is.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use crate::console::ConsoleType;
@@ -34,6 +34,12 @@ impl Program {
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|program| program.name() == name)
+    }
+
+    /// The program that `argv[0]` names, if it is one of Nova's.
+    #[must_use]
+    pub fn of(argv: &[OsString]) -> Option<Self> {
+        Self::from_name(&base_name(argv.first()?))
     }
 
     /// Which consoles it serves.

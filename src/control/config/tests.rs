@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::*;
+use crate::control::PortCheck;
 use crate::proto::rfb::AuthScheme;
 use crate::proto::ws::TextPolicy;
 

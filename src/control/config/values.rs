@@ -5,8 +5,8 @@
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::network::Network;
 use crate::secret::Secret;
+use crate::session::Network;
 
 /// The type of an option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
