@@ -357,5 +357,5 @@ fn our_own_options_reach_the_checked_configuration() {
     assert_eq!(config.rpc_response_timeout, Duration::from_secs(90));
     assert_eq!(config.log.file.as_deref(), Some(Path::new("/l/f")));
     assert!(config.log.debug && config.log.stderr);
-    assert_eq!(config.warnings.len(), 4, "{:?}", config.warnings);
+    assert_eq!(config.warnings.len(), 3, "{:?}", config.warnings);
 }
