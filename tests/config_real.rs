@@ -2,6 +2,8 @@
 //!
 //! Needs Python with oslo.config: the interpreter that `CONSOLEGATE_TEST_PYTHON` names, or else
 //! `target/test-python/bin/python`. Without it the test fails.
+#![cfg(feature = "control")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says what it expects")]
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -27,6 +29,7 @@ const DIFFERENCES: &[(&str, &str)] = &[
     ("old_spice_names", "names that Nova has dropped are still read, with a warning"),
     ("empty_argument", "an unset variable in a unit file adds nothing"),
     ("blank_round_a_boolean_variable", "the type trims in files, so it does here"),
+    ("credentials_in_a_broken_line", "a password is never shown"),
     ("no_section", "the message shows the line, as the others do"),
     ("usage_error_and_broken_file", "a wrong command line is reported before any file is read"),
 ];
@@ -196,6 +199,7 @@ fn grammar() -> Vec<Case> {
         file("section_twice", "[vnc]\nnovncproxy_port=1\n[DEFAULT]\nweb=/a\n[vnc]\nnovncproxy_port=2\n"),
         file("key_case", "[DEFAULT]\nWeb=/a\nWEB=/b\n"),
         file("unknown_names", "[nothing]\nat=all\n[DEFAULT]\nnope=1\n"),
+        file("credentials_in_a_broken_line", "[database]\n mysql://u:p@h/nova\n"),
         file("no_section", "web=/a\n"),
         file("no_separator", "[DEFAULT]\nweb\n"),
         file("empty_key", "[DEFAULT]\n= x\n"),
@@ -338,8 +342,8 @@ fn to_json(value: &Value) -> Json {
 /// The line of a message that both programs have: without our note about the place, and without the
 /// name of the place itself, which oslo.config prints as a Python object.
 fn reason(stderr: &str) -> String {
-    let lines = stderr.lines().filter(|line| !line.starts_with("(option "));
-    let last = lines.last().unwrap_or_default();
+    let mut lines = stderr.lines().filter(|line| !line.starts_with("(option "));
+    let last = lines.next_back().unwrap_or_default();
     match (last.split_once(" from "), last.rsplit_once(" is not valid: ")) {
         (Some((option, _)), Some((_, why))) => format!("{option} is not valid: {why}"),
         _ => last.to_owned(),

@@ -16,8 +16,7 @@ const DIRECTORY_FILES_MAX: usize = 10_000;
 /// Where packages of the RPM family put their defaults, below `/etc/nova/nova.conf`.
 const VENDOR_FILE: &str = "/usr/share/nova/nova-dist.conf";
 
-/// The assignments of one file: the last of each name in each group.
-#[derive(Debug)]
+/// The assignments of one file: the last of each name in each group. No `Debug`: secrets are among them.
 pub(super) struct ParsedFile {
     pub(super) path: PathBuf,
     values: HashMap<(String, String), String>,

@@ -16,7 +16,7 @@ pub(super) struct Assignment {
 
 /// Why a file could not be read; the caller puts `at FILE:` before it.
 #[derive(Debug, Error, PartialEq, Eq)]
-#[error("{line}, {reason}: {}", python_repr(.text))]
+#[error("{line}, {reason}: {}", python_repr(&without_credentials(.text)))]
 pub(super) struct ParseError {
     /// Line, from 1
     pub(super) line: usize,
@@ -24,6 +24,29 @@ pub(super) struct ParseError {
     pub(super) reason: &'static str,
     /// The line itself
     pub(super) text: String,
+}
+
+/// The line less the user and password of any URL in it: a broken line may be the database's.
+fn without_credentials(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((scheme, after)) = rest.split_once("://") {
+        shown.push_str(scheme);
+        shown.push_str("://");
+        // A password may hold any character but a blank, even an @.
+        let end = after.find(char::is_whitespace).unwrap_or(after.len());
+        let (url, tail) = after.split_at(end);
+        match url.rsplit_once('@') {
+            Some((_, host)) => {
+                shown.push_str("***@");
+                shown.push_str(host);
+                rest = tail;
+            }
+            None => rest = after,
+        }
+    }
+    shown.push_str(rest);
+    shown
 }
 
 /// Reads a whole file.
@@ -200,6 +223,16 @@ mod tests {
             parse(bytes).unwrap_err().to_string(),
             "2, Line is not valid UTF-8: 'a = \u{fffd}\u{fffd}'"
         );
+    }
+
+    #[test]
+    fn a_broken_line_shows_no_credentials() {
+        assert_eq!(
+            error("[database]\nconnection mysql//u"),
+            "2, No ':' or '=' found in assignment: 'connection mysql//u'"
+        );
+        let shown = error("[database]\n mysql://u:p://q@x@h/nova http://h/ b://c@d");
+        assert_eq!(shown, "2, Unexpected continuation line: ' mysql://***@h/nova http://h/ b://***@d'");
     }
 
     #[test]

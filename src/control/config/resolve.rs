@@ -16,8 +16,8 @@ const REFERENCES_MAX: usize = 100;
 /// How deep references may lie within each other.
 const REFERENCE_DEPTH_MAX: usize = 16;
 
-/// What gives options values, lowest first: default files, then argv from left to right.
-#[derive(Debug)]
+/// What gives options values, lowest first: default files, then argv from left to right. No `Debug`:
+/// secrets are among them.
 pub(super) enum Layer {
     File(ParsedFile),
     Flag { option: &'static OptionDef, text: String },
