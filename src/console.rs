@@ -146,10 +146,7 @@ mod tests {
     fn token_hash_is_lower_case_hex_sha256() {
         // echo -n 00000000-0000-0000-0000-000000000000 | sha256sum
         let token = ConsoleToken::new("00000000-0000-0000-0000-000000000000");
-        assert_eq!(
-            token.hash().to_hex(),
-            "12b9377cbe7e5c94e8a70d9d23929523d14afa954793130f8a3959c7b849aca8"
-        );
+        assert_eq!(token.hash().to_hex(), "12b9377cbe7e5c94e8a70d9d23929523d14afa954793130f8a3959c7b849aca8");
         assert_eq!(format!("{token:?} {:?}", token.hash()), "ConsoleToken(***) TokenHash(***)");
     }
 

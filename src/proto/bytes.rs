@@ -23,7 +23,11 @@ impl Chunk {
     #[must_use]
     pub fn with_capacity(capacity: usize) -> Self {
         let capacity = capacity.min(1 << 30);
-        Self { storage: vec![0; HEADROOM + capacity].into_boxed_slice(), start: HEADROOM as u32, end: HEADROOM as u32 }
+        Self {
+            storage: vec![0; HEADROOM + capacity].into_boxed_slice(),
+            start: HEADROOM as u32,
+            end: HEADROOM as u32,
+        }
     }
 
     /// A chunk holding a copy of `bytes`.
