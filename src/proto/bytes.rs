@@ -23,11 +23,8 @@ impl Chunk {
     #[must_use]
     pub fn with_capacity(capacity: usize) -> Self {
         let capacity = capacity.min(1 << 30);
-        Self {
-            storage: vec![0; HEADROOM + capacity].into_boxed_slice(),
-            start: HEADROOM as u32,
-            end: HEADROOM as u32,
-        }
+        let start = u32_of(HEADROOM);
+        Self { storage: vec![0; HEADROOM + capacity].into_boxed_slice(), start, end: start }
     }
 
     /// A chunk holding a copy of `bytes`.

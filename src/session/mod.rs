@@ -1,1 +1,209 @@
-//! (being written)
+//! One console session, composed from the machines of [`proto`](crate::proto). Still no I/O.
+//!
+//! # The drain contract
+//!
+//! Whoever drives a [`Session`] calls [`Session::start`] once, and then, for each thing that happens,
+//! [`Session::handle`] with one [`Input`]. After each call it takes *all* outputs from the [`Outbox`], in
+//! order, and carries them out; the last one is always [`Output::Wait`], which says until when nothing more
+//! will happen without an input. Then the next call may follow. After [`Output::Close`] the session is over:
+//! no further call is made, and whatever was still under way is cancelled.
+//!
+//! What an output promises about its input:
+//!
+//! * [`Output::Read`] is answered once, by `Received`, `Ended` or `Failed(Read)`; one is open per side.
+//! * [`Output::Write`] is answered once, by `Written` (all of it) or `Failed(Write)`; one is open per side.
+//! * [`Output::Ask`] is answered once, or never if the session closes before; one is open.
+//! * [`Output::Connect`] is answered by `Connected` or `Failed(Connect)`, and may then be repeated.
+//! * [`Output::ShutdownWrite`] is not answered.
+//!
+//! Bytes and time are the session's only view of the world: [`Context::now`] is the one clock, and buffers
+//! move in and out as [`Chunk`]s, so a session at rest owns no heap.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use crate::console::ConnectInfo;
+pub use crate::proto::Side;
+use crate::proto::bytes::Chunk;
+
+mod admission;
+mod closing;
+mod connecting;
+mod control;
+mod error;
+pub mod limits;
+mod link;
+mod phase;
+mod relay;
+mod request;
+mod responding;
+mod securing;
+mod settings;
+mod tenant;
+#[cfg(test)]
+mod tests;
+mod tunnelling;
+
+pub use closing::{Farewell, farewell};
+pub use control::{
+    Addresses, AuthorizeError, Authorizer, FileEvent, FileHandle, Overloaded, Question, Reply,
+};
+pub use error::{CloseReason, Failure, HttpEnd, Refusal};
+pub use limits::Limits;
+pub use phase::PHASE_NAMES;
+use phase::Phase;
+pub use settings::{Security, Settings};
+
+/// The logger name of Nova's session lines; log pipelines select on it.
+pub const LOG_TARGET: &str = "nova.console.websocketproxy";
+
+/// Everything that can happen to a session.
+#[derive(Debug)]
+pub enum Input {
+    /// Bytes arrived; the buffer itself moves in. Never empty.
+    Received {
+        /// From which side
+        from: Side,
+        /// The bytes
+        chunk: Chunk,
+    },
+    /// That side sent its FIN.
+    Ended {
+        /// Which side
+        from: Side,
+    },
+    /// The whole chunk of the last [`Output::Write`] is with the kernel.
+    Written {
+        /// To which side
+        to: Side,
+    },
+    /// The token is valid and leads here.
+    Authorized(Box<ConnectInfo>),
+    /// The compute node's addresses, best first.
+    Resolved(Addresses),
+    /// Something of a web file.
+    File(FileEvent),
+    /// The compute node took the connection.
+    Connected,
+    /// An output could not be carried out.
+    Failed(Failure),
+    /// End now, for this reason: an operator, a limit, the end of the process.
+    Kill(CloseReason),
+    /// The time of the last [`Output::Wait`] has come.
+    Deadline,
+}
+
+/// Everything a session may ask for.
+#[derive(Debug)]
+pub enum Output {
+    /// A question to the control thread.
+    Ask(Question),
+    /// Connect to the compute node.
+    Connect(SocketAddr),
+    /// Read from a side.
+    Read(Side),
+    /// Write all of the chunk to a side.
+    Write {
+        /// To which side
+        to: Side,
+        /// The bytes; the buffer moves out
+        chunk: Chunk,
+    },
+    /// Send FIN to a side, behind everything written before.
+    ShutdownWrite(Side),
+    /// The session is over: close both sockets, cancel what is under way.
+    Close(CloseReason),
+    /// All outputs are drained; nothing more happens until an input, or this time.
+    Wait(Option<Instant>),
+}
+
+/// The outputs of one call. It belongs to the worker, so a session at rest owns no heap.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    outputs: Vec<Output>,
+}
+
+impl Outbox {
+    /// An empty outbox.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// All outputs since the last drain, in order.
+    pub fn drain(&mut self) -> std::vec::Drain<'_, Output> {
+        self.outputs.drain(..)
+    }
+
+    fn push(&mut self, output: Output) {
+        self.outputs.push(output);
+    }
+}
+
+/// What a session sees of its surroundings during one call.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// The engine's clock
+    pub now: Instant,
+    /// Seconds since 1970, for `Date` headers
+    pub unix_s: u64,
+    /// What the operator decided
+    pub settings: &'a Settings,
+    /// The connection's number, as Nova's handler id: starts at 1, one per TCP connection
+    pub number: u64,
+    /// The tenant's address
+    pub peer: SocketAddr,
+}
+
+/// Settings, clock and identity that a session is driven with, less the time of the call.
+#[derive(Debug)]
+pub struct Session {
+    phase: Phase,
+    number: u64,
+    peer: SocketAddr,
+}
+
+impl Session {
+    /// A session for a connection that was just accepted. `number` is process-wide and starts at 1.
+    #[must_use]
+    pub fn new(number: u64, peer: SocketAddr) -> Self {
+        Self { phase: Phase::Taken, number, peer }
+    }
+
+    /// Asks for the first bytes. Called once, before any [`Session::handle`].
+    pub fn start(&mut self, now: Instant, unix_s: u64, settings: &Settings, out: &mut Outbox) {
+        let cx = Context { now, unix_s, settings, number: self.number, peer: self.peer };
+        self.phase = request::Request::start(&cx, out);
+        out.push(Output::Wait(self.phase.deadline()));
+    }
+
+    /// Takes one input and appends what follows from it to `out`.
+    pub fn handle(&mut self, now: Instant, unix_s: u64, settings: &Settings, input: Input, out: &mut Outbox) {
+        let cx = Context { now, unix_s, settings, number: self.number, peer: self.peer };
+        let phase = std::mem::replace(&mut self.phase, Phase::Taken);
+        let before = phase.name();
+        self.phase = phase.step(&cx, input, out);
+        if self.phase.name() != before {
+            tracing::trace!(target: LOG_TARGET, "{:3}: {before} -> {}", self.number, self.phase.name());
+        }
+        out.push(Output::Wait(self.phase.deadline()));
+    }
+
+    /// The phase's name, for logs, metrics and tests.
+    #[must_use]
+    pub fn phase_name(&self) -> &'static str {
+        self.phase.name()
+    }
+
+    /// Process-wide number of the connection.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Whether the connection was upgraded: probes and web requests are no console sessions.
+    #[must_use]
+    pub fn is_console(&self) -> bool {
+        self.phase.is_console()
+    }
+}

@@ -1,1 +1,34 @@
-//! (being written)
+//! The RFB handshake, from the first byte until the relay starts.
+//!
+//! [`Negotiation`] plays both roles at once: the RFB client towards the compute node, the RFB server
+//! towards the tenant. It ends with [`Progress::Established`], whose [`Residue`] holds what either side
+//! sent past the handshake, or with an [`RfbError`]. What comes behind (`ClientInit`, `ServerInit`, the
+//! screen) is the relay's, which moves bytes and knows nothing of RFB.
+//!
+//! Sources: RFC 6143 section 7.1; the community text "The RFB Protocol" (rfbproto.rst); the order of the
+//! steps and the texts a tenant sees are those of nova/console/securityproxy/rfb.py.
+//!
+//! Out of scope here: the time limits themselves (the session keeps the clock and reports
+//! [`Negotiation::timed_out`]), WebSocket framing (each [`Transmit`] to the tenant is one message), and
+//! hypervisors or tenants that speak only RFB 3.3 or 3.7, which Nova refuses as well.
+
+mod compute;
+mod error;
+mod inbox;
+mod message;
+mod negotiation;
+mod progress;
+mod reason;
+mod security;
+mod step;
+mod tenant;
+mod version;
+
+pub use error::RfbError;
+pub use message::{Message, Transmit};
+pub use negotiation::{COMPUTE_HELD_BYTES_MAX, Negotiation, TENANT_EARLY_BYTES_MAX, TENANT_HELD_BYTES_MAX};
+pub use progress::{Progress, Residue};
+pub use reason::{REASON_BYTES_MAX, Reason};
+pub use security::{AuthScheme, SecurityType, SecurityTypes};
+pub use step::Step;
+pub use version::ProtocolVersion;

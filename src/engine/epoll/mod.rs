@@ -1,0 +1,343 @@
+//! The engine for every kernel: epoll through mio, nonblocking calls, one worker's connections.
+//!
+//! It makes completions out of readiness: an operation is tried at once, parks when it would block, and is
+//! tried again when epoll says so. Polling is edge-triggered, so readiness is remembered per socket.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mio::event::Source;
+use mio::{Events, Interest, Poll, Registry, Token, Waker};
+
+use super::pool::Pool;
+use super::{Engine, Event, SessionId, Wake};
+use crate::session::limits::{Limits, size};
+use crate::session::{Failure, Input, Output, Side};
+
+mod socket;
+
+use socket::Socket;
+
+const LISTENER: Token = Token(usize::MAX);
+const WAKER: Token = Token(usize::MAX - 1);
+
+/// Readiness events taken from the kernel at once.
+const EVENTS_MAX: usize = 1024;
+
+/// Connections accepted in one turn, so that a burst of them does not hold up live sessions.
+const ACCEPTS_PER_TURN: usize = 64;
+
+/// Turns fed by completions alone before the kernel is asked for new readiness: a bulk session's steps need
+/// no polling, but others must not wait for them long.
+const TURNS_WITHOUT_POLL: u32 = 4;
+
+/// How long the listener rests after the process ran out of descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(1_000);
+
+/// One worker's connections, on epoll.
+pub struct EpollEngine {
+    poll: Poll,
+    polled: Events,
+    waker: Arc<MioWaker>,
+    listener: Option<mio::net::TcpListener>,
+    /// The listener has connections that were not accepted yet.
+    accept_ready: bool,
+    accept_paused_until: Option<Instant>,
+    connections: Vec<Connection>,
+    free: Vec<u32>,
+    connections_max: usize,
+    completed: VecDeque<Event>,
+    turns_without_poll: u32,
+    pool: Pool,
+}
+
+/// A slot: the two sockets of a session, or nothing.
+#[derive(Default)]
+struct Connection {
+    generation: u32,
+    live: bool,
+    tenant: Option<Socket>,
+    compute: Option<Socket>,
+}
+
+impl EpollEngine {
+    /// An engine that accepts from `listener`, which must be nonblocking.
+    ///
+    /// # Errors
+    ///
+    /// The kernel gave no epoll instance or event descriptor.
+    pub fn new(listener: TcpListener, limits: &Limits) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let mut listener = mio::net::TcpListener::from_std(listener);
+        poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+        let waker = Arc::new(MioWaker(Waker::new(poll.registry(), WAKER)?));
+        Ok(Self {
+            poll,
+            polled: Events::with_capacity(EVENTS_MAX),
+            waker,
+            listener: Some(listener),
+            accept_ready: true,
+            accept_paused_until: None,
+            connections: Vec::new(),
+            free: Vec::new(),
+            connections_max: size(limits.sessions_max),
+            completed: VecDeque::new(),
+            turns_without_poll: 0,
+            pool: Pool::new(size(limits.read_bytes), size(limits.pool_bytes)),
+        })
+    }
+
+    fn accept(&mut self) {
+        if self.accept_paused_until.is_some_and(|until| Instant::now() < until) {
+            return;
+        }
+        self.accept_paused_until = None;
+        for _ in 0..ACCEPTS_PER_TURN {
+            let Some(listener) = &self.listener else { break };
+            if self.connections.len() - self.free.len() >= self.connections_max {
+                // The rest waits in the listen queue; a closing connection looks here again.
+                return;
+            }
+            match listener.accept() {
+                Ok((stream, peer)) => self.adopt(stream, peer),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.accept_ready = false;
+                    return;
+                }
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
+                    tracing::warn!("no connection can be accepted for {ACCEPT_PAUSE:?}: {error}");
+                    self.accept_paused_until = Some(Instant::now() + ACCEPT_PAUSE);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn adopt(&mut self, stream: mio::net::TcpStream, peer: SocketAddr) {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.connections.push(Connection::default());
+            u32::try_from(self.connections.len() - 1).unwrap_or(u32::MAX)
+        });
+        let connection = &mut self.connections[index as usize];
+        let id = SessionId { index, generation: connection.generation };
+        match Socket::register(stream, self.poll.registry(), token(id, Side::Tenant)) {
+            Ok(socket) => {
+                connection.live = true;
+                connection.tenant = Some(socket);
+                self.completed.push_back(Event::Accepted { id, peer });
+            }
+            Err(error) => {
+                tracing::warn!("a connection could not be taken: {error}");
+                self.free.push(index);
+            }
+        }
+    }
+
+    fn connect(&mut self, id: SessionId, address: SocketAddr) {
+        let Some(connection) = live(&mut self.connections, id) else { return };
+        // A socket that failed to connect is replaced by the next address's.
+        if let Some(old) = connection.compute.take() {
+            old.deregister(self.poll.registry());
+        }
+        let socket = mio::net::TcpStream::connect(address)
+            .and_then(|stream| Socket::register(stream, self.poll.registry(), token(id, Side::Compute)));
+        match socket {
+            Ok(mut socket) => {
+                socket.start_connecting();
+                connection.compute = Some(socket);
+            }
+            Err(error) => complete(&mut self.completed, id, Input::Failed(Failure::Connect(error))),
+        }
+    }
+
+    fn close(&mut self, id: SessionId) {
+        let Some(connection) = live(&mut self.connections, id) else { return };
+        for socket in [connection.tenant.take(), connection.compute.take()].into_iter().flatten() {
+            if let Some(chunk) = socket.deregister(self.poll.registry()) {
+                self.pool.put(chunk);
+            }
+        }
+        connection.live = false;
+        connection.generation = connection.generation.wrapping_add(1);
+        self.free.push(id.index);
+        self.completed.push_back(Event::Released { id });
+    }
+
+    /// Waits for readiness and lets what was parked go on.
+    fn poll(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        match self.poll.poll(&mut self.polled, timeout) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            result => result?,
+        }
+        for event in &self.polled {
+            match event.token() {
+                LISTENER => self.accept_ready = true,
+                WAKER => self.completed.push_back(Event::Woken),
+                token => {
+                    let (id, side) = from_token(token);
+                    // An event for a connection that was closed in this very turn.
+                    let Some(connection) = live_masked(&mut self.connections, id) else { continue };
+                    let id = SessionId { index: id.index, generation: connection.generation };
+                    let Some(socket) = connection.socket(side) else { continue };
+                    socket.ready(event);
+                    if let Some(result) = socket.try_connect() {
+                        complete(&mut self.completed, id, result);
+                    }
+                    if let Some(result) = socket.try_write(side, &mut self.pool) {
+                        complete(&mut self.completed, id, result);
+                    }
+                    if let Some(result) = socket.try_read(side, &mut self.pool) {
+                        complete(&mut self.completed, id, result);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Engine for EpollEngine {
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    fn submit(&mut self, id: SessionId, output: Output) {
+        match output {
+            Output::Read(side) => {
+                let Some(socket) = live(&mut self.connections, id).and_then(|c| c.socket(side)) else {
+                    return;
+                };
+                socket.start_reading();
+                if let Some(result) = socket.try_read(side, &mut self.pool) {
+                    complete(&mut self.completed, id, result);
+                }
+            }
+            Output::Write { to: side, chunk } => {
+                let Some(socket) = live(&mut self.connections, id).and_then(|c| c.socket(side)) else {
+                    self.pool.put(chunk);
+                    return;
+                };
+                socket.start_writing(chunk);
+                if let Some(result) = socket.try_write(side, &mut self.pool) {
+                    complete(&mut self.completed, id, result);
+                }
+            }
+            Output::ShutdownWrite(side) => {
+                if let Some(socket) = live(&mut self.connections, id).and_then(|c| c.socket(side)) {
+                    socket.shutdown_write();
+                }
+            }
+            Output::Connect(address) => self.connect(id, address),
+            Output::Close(_) => self.close(id),
+            Output::Ask(_) | Output::Wait(_) => debug_assert!(false, "these are the worker's"),
+        }
+    }
+
+    fn wait(&mut self, deadline: Option<Instant>, events: &mut Vec<Event>) -> io::Result<()> {
+        if self.completed.is_empty() || self.turns_without_poll >= TURNS_WITHOUT_POLL {
+            self.turns_without_poll = 0;
+            let pending = !self.completed.is_empty() || (self.accept_ready && self.can_accept());
+            let deadline = [deadline, self.accept_paused_until].into_iter().flatten().min();
+            let timeout = if pending {
+                Some(Duration::ZERO)
+            } else {
+                deadline.map(|at| at.saturating_duration_since(Instant::now()))
+            };
+            self.poll(timeout)?;
+        } else {
+            self.turns_without_poll += 1;
+        }
+        if self.accept_ready {
+            self.accept();
+        }
+        events.extend(self.completed.drain(..));
+        Ok(())
+    }
+
+    fn stop_accepting(&mut self) {
+        if let Some(mut listener) = self.listener.take() {
+            let _ = listener.deregister(self.poll.registry());
+        }
+        self.accept_ready = false;
+        self.accept_paused_until = None;
+    }
+
+    fn waker(&self) -> Arc<dyn Wake> {
+        self.waker.clone()
+    }
+}
+
+impl EpollEngine {
+    fn can_accept(&self) -> bool {
+        self.accept_paused_until.is_none()
+            && self.listener.is_some()
+            && self.connections.len() - self.free.len() < self.connections_max
+    }
+}
+
+impl Connection {
+    fn socket(&mut self, side: Side) -> Option<&mut Socket> {
+        match side {
+            Side::Tenant => self.tenant.as_mut(),
+            Side::Compute => self.compute.as_mut(),
+        }
+    }
+}
+
+struct MioWaker(Waker);
+
+impl Wake for MioWaker {
+    fn wake(&self) {
+        if let Err(error) = self.0.wake() {
+            tracing::error!("a worker could not be woken: {error}");
+        }
+    }
+}
+
+fn live(connections: &mut [Connection], id: SessionId) -> Option<&mut Connection> {
+    connections.get_mut(id.index as usize).filter(|c| c.live && c.generation == id.generation)
+}
+
+fn complete(completed: &mut VecDeque<Event>, id: SessionId, input: Input) {
+    completed.push_back(Event::Completed { id, input });
+}
+
+/// Errors of accept(2) that concern the one connection, which is gone by then.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted, TimedOut};
+    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted | TimedOut)
+        || matches!(error.raw_os_error(), Some(libc::EPROTO | libc::EPERM))
+}
+
+/// What a token holds of a generation: enough to tell the users of a slot within one batch of events apart.
+const GENERATION_BITS: u32 = 31;
+
+/// Slot, side and generation of a socket, as the kernel hands them back.
+#[allow(clippy::cast_possible_truncation, reason = "usize is 64 bits wide wherever this runs")]
+fn token(id: SessionId, side: Side) -> Token {
+    let generation = u64::from(id.generation & (u32::MAX >> 1));
+    let bits = generation << 33 | u64::from(id.index) << 1 | u64::from(side == Side::Compute);
+    Token(bits as usize)
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "the inverse of `token`")]
+fn from_token(token: Token) -> (SessionId, Side) {
+    let bits = token.0 as u64;
+    let side = if bits & 1 == 1 { Side::Compute } else { Side::Tenant };
+    (SessionId { index: (bits >> 1) as u32, generation: (bits >> 33) as u32 }, side)
+}
+
+/// The connection of a token, whose generation lacks its top bit.
+fn live_masked(connections: &mut [Connection], id: SessionId) -> Option<&mut Connection> {
+    let mask = (1 << GENERATION_BITS) - 1;
+    connections.get_mut(id.index as usize).filter(|c| c.live && c.generation & mask == id.generation)
+}
+
+/// Takes a socket out of the poll. Errors mean that it is out already.
+fn forget(source: &mut impl Source, registry: &Registry) {
+    let _ = registry.deregister(source);
+}

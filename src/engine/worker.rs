@@ -1,0 +1,242 @@
+//! The one loop, the same for every engine: inputs to sessions, outputs to the engine or the control thread.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use super::timers::Timers;
+use super::{Engine, Event, SessionId, Wake};
+use crate::session::{
+    Authorizer, CloseReason, Failure, Input, LOG_TARGET, Outbox, Output, Question, Session, Settings,
+};
+
+/// How long a worker that ends waits for Close frames to leave and be answered.
+const SHUTDOWN_GRACE: Duration = Duration::from_millis(1_000);
+
+/// What a worker shares with the others.
+#[derive(Clone)]
+pub struct WorkerSettings {
+    /// What the operator decided
+    pub settings: Arc<Settings>,
+    /// The control thread
+    pub authorizer: Arc<dyn Authorizer>,
+    /// Counts connections, process-wide: Nova's handler ids
+    pub numbers: Arc<AtomicU64>,
+}
+
+/// Sends something to a worker from another thread.
+#[derive(Clone)]
+pub struct WorkerHandle {
+    messages: mpsc::Sender<Message>,
+    waker: Arc<dyn Wake>,
+}
+
+enum Message {
+    Answer(SessionId, Input),
+    ShutDown,
+}
+
+impl WorkerHandle {
+    /// Closes all sessions (1001), stops listening and ends [`Worker::run`].
+    pub fn shut_down(&self) {
+        self.send(Message::ShutDown);
+    }
+
+    fn send(&self, message: Message) {
+        // Fails only when the worker is gone, and then nobody waits for the message.
+        if self.messages.send(message).is_ok() {
+            self.waker.wake();
+        }
+    }
+}
+
+/// One thread's sessions and the engine that moves their bytes. Nothing is shared with other workers.
+pub struct Worker<E: Engine> {
+    engine: E,
+    shared: WorkerSettings,
+    // Bounded by the sessions: each has at most one question open, and the control thread takes a bounded
+    // number of questions.
+    messages: mpsc::Receiver<Message>,
+    handle: WorkerHandle,
+    sessions: Vec<Option<Slot>>,
+    live: usize,
+    timers: Timers,
+    events: Vec<Event>,
+    expired: Vec<SessionId>,
+    outbox: Outbox,
+    stop_at: Option<Instant>,
+}
+
+/// A session and which of its slot's users it is.
+struct Slot {
+    generation: u32,
+    session: Session,
+}
+
+impl<E: Engine> Worker<E> {
+    /// A worker on its engine.
+    pub fn new(engine: E, shared: WorkerSettings) -> Self {
+        let (sender, messages) = mpsc::channel();
+        let handle = WorkerHandle { messages: sender, waker: engine.waker() };
+        let timers = Timers::new(engine.now());
+        Self {
+            engine,
+            shared,
+            messages,
+            handle,
+            sessions: Vec::new(),
+            live: 0,
+            timers,
+            events: Vec::new(),
+            expired: Vec::new(),
+            outbox: Outbox::new(),
+            stop_at: None,
+        }
+    }
+
+    /// To reach this worker from other threads.
+    pub fn handle(&self) -> WorkerHandle {
+        self.handle.clone()
+    }
+
+    /// Turns until [`WorkerHandle::shut_down`].
+    ///
+    /// # Errors
+    ///
+    /// The engine became unusable.
+    pub fn run(&mut self) -> io::Result<()> {
+        while self.turn()? {}
+        Ok(())
+    }
+
+    /// One turn: waits for what happens, and lets every session concerned take it. False when the worker has
+    /// been shut down and its sessions are gone.
+    ///
+    /// # Errors
+    ///
+    /// The engine became unusable.
+    pub fn turn(&mut self) -> io::Result<bool> {
+        let deadline = [self.timers.next(), self.stop_at].into_iter().flatten().min();
+        let mut events = std::mem::take(&mut self.events);
+        self.engine.wait(deadline, &mut events)?;
+        let now = self.engine.now();
+        let unix_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        for event in events.drain(..) {
+            match event {
+                Event::Accepted { id, peer } => self.accept(now, unix_s, id, peer),
+                Event::Completed { id, input } => self.step(now, unix_s, id, input),
+                Event::Released { .. } => {}
+                Event::Woken => self.take_messages(now, unix_s),
+            }
+        }
+        self.events = events;
+        let mut expired = std::mem::take(&mut self.expired);
+        self.timers.expire(now, &mut expired);
+        for id in expired.drain(..) {
+            self.step(now, unix_s, id, Input::Deadline);
+        }
+        self.expired = expired;
+        Ok(self.stop_at.is_none_or(|at| self.live > 0 && now < at))
+    }
+
+    /// Sessions that are not over, probes and web requests included.
+    #[must_use]
+    pub fn live(&self) -> usize {
+        self.live
+    }
+
+    /// The sessions, for tests that look inside.
+    pub fn sessions(&self) -> impl Iterator<Item = &Session> {
+        self.sessions.iter().flatten().map(|slot| &slot.session)
+    }
+
+    /// The engine, for tests that look inside.
+    pub fn engine_mut(&mut self) -> &mut E {
+        &mut self.engine
+    }
+
+    fn accept(&mut self, now: Instant, unix_s: u64, id: SessionId, peer: SocketAddr) {
+        let index = id.index as usize;
+        if index >= self.sessions.len() {
+            self.sessions.resize_with(index + 1, || None);
+        }
+        debug_assert!(self.sessions[index].is_none(), "a slot is released before it is taken again");
+        let number = self.shared.numbers.fetch_add(1, Ordering::Relaxed) + 1;
+        tracing::debug!(target: LOG_TARGET, "{number:3}: {}: new connection", peer.ip());
+        let mut session = Session::new(number, peer);
+        session.start(now, unix_s, &self.shared.settings, &mut self.outbox);
+        self.sessions[index] = Some(Slot { generation: id.generation, session });
+        self.live += 1;
+        if self.stop_at.is_some() {
+            self.drain(id);
+            self.step(now, unix_s, id, Input::Kill(CloseReason::ShuttingDown));
+        } else {
+            self.drain(id);
+        }
+    }
+
+    /// Lets one session take one input. A stale id is an answer to a session that has ended meanwhile.
+    fn step(&mut self, now: Instant, unix_s: u64, id: SessionId, input: Input) {
+        let mut next = Some(input);
+        while let Some(input) = next.take() {
+            let Some(Some(slot)) = self.sessions.get_mut(id.index as usize) else { return };
+            if slot.generation != id.generation {
+                return;
+            }
+            slot.session.handle(now, unix_s, &self.shared.settings, input, &mut self.outbox);
+            next = self.drain(id);
+        }
+    }
+
+    /// Carries out the outputs of one call. A question that cannot be asked is answered here.
+    fn drain(&mut self, id: SessionId) -> Option<Input> {
+        let mut answer = None;
+        for output in self.outbox.drain() {
+            match output {
+                Output::Wait(at) => self.timers.set(id, at),
+                Output::Ask(question) => answer = ask(&self.shared, &self.handle, id, question),
+                Output::Close(reason) => {
+                    if let Some(slot) = self.sessions[id.index as usize].take() {
+                        let number = slot.session.number();
+                        tracing::debug!(target: LOG_TARGET, "{number:3}: connection closed: {reason}");
+                        self.live -= 1;
+                    }
+                    self.engine.submit(id, Output::Close(reason));
+                }
+                output => self.engine.submit(id, output),
+            }
+        }
+        answer
+    }
+
+    fn take_messages(&mut self, now: Instant, unix_s: u64) {
+        while let Ok(message) = self.messages.try_recv() {
+            match message {
+                Message::Answer(id, input) => self.step(now, unix_s, id, input),
+                Message::ShutDown => self.shut_down(now, unix_s),
+            }
+        }
+    }
+
+    fn shut_down(&mut self, now: Instant, unix_s: u64) {
+        self.stop_at = Some(now + SHUTDOWN_GRACE);
+        self.engine.stop_accepting();
+        let ids: Vec<_> = (0..)
+            .zip(&self.sessions)
+            .filter_map(|(index, slot)| Some(SessionId { index, generation: slot.as_ref()?.generation }))
+            .collect();
+        for id in ids {
+            self.step(now, unix_s, id, Input::Kill(CloseReason::ShuttingDown));
+        }
+    }
+}
+
+fn ask(shared: &WorkerSettings, handle: &WorkerHandle, id: SessionId, question: Question) -> Option<Input> {
+    let handle = handle.clone();
+    let reply = Box::new(move |input| handle.send(Message::Answer(id, input)));
+    let overloaded = shared.authorizer.ask(question, reply).err()?;
+    Some(Input::Failed(Failure::Overloaded(overloaded)))
+}

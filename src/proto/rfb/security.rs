@@ -1,0 +1,177 @@
+//! Security types (RFC 6143 section 7.1.2) and the operator's choice among them.
+
+use std::fmt;
+
+/// A security type's number. Any number may come from the wire; only a few have names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SecurityType(pub u8);
+
+impl SecurityType {
+    /// 0: from a server, "failed, a reason follows" in place of a list; from a client, Nova's way to give up
+    pub const INVALID: Self = Self(0x00);
+    /// 1: no authentication, everything in the clear
+    pub const NONE: Self = Self(0x01);
+    /// 19: `VeNCrypt`, TLS and a sub-type inside it
+    pub const VENCRYPT: Self = Self(0x13);
+
+    /// The type's name as Nova logs it (nova/console/rfb/auth.py, `AuthType`).
+    #[must_use]
+    pub fn name(self) -> Option<&'static str> {
+        Some(match self.0 {
+            0x00 => "INVALID",
+            0x01 => "NONE",
+            0x02 => "VNC",
+            0x05 => "RA2",
+            0x06 => "RA2NE",
+            0x10 => "TIGHT",
+            0x11 => "ULTRA",
+            0x12 => "TLS",
+            0x13 => "VENCRYPT",
+            0x14 => "SASL",
+            0x1e => "ARD",
+            _ => return None,
+        })
+    }
+}
+
+impl fmt::Display for SecurityType {
+    /// `1 (NONE)`, `13 (unknown)`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.0, self.name().unwrap_or("unknown"))
+    }
+}
+
+/// How many types of a list are printed. The rest are counted.
+const TYPES_SHOWN_MAX: usize = 8;
+
+/// The types that the compute node offered, in its order: 1 to 255 of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecurityTypes(Box<[u8]>);
+
+impl SecurityTypes {
+    /// The list behind the count.
+    pub(super) fn new(list: &[u8]) -> Self {
+        Self(list.into())
+    }
+
+    /// Whether `wanted` is on the list. Numbers nobody knows are passed over.
+    #[must_use]
+    pub fn contains(&self, wanted: SecurityType) -> bool {
+        self.0.contains(&wanted.0)
+    }
+}
+
+impl fmt::Display for SecurityTypes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = self.0.len().min(TYPES_SHOWN_MAX);
+        write_list(f, self.0.iter().take(shown).map(|number| SecurityType(*number)))?;
+        match self.0.len() - shown {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
+        }
+    }
+}
+
+/// What an operator may list in `[vnc] auth_schemes`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AuthScheme {
+    /// `none`: security type 1
+    None,
+    /// `vencrypt`: security type 19
+    VeNCrypt,
+}
+
+impl AuthScheme {
+    /// The security type to ask a compute node for, if this machine can carry it out.
+    fn usable(self) -> Option<SecurityType> {
+        match self {
+            Self::None => Some(SecurityType::NONE),
+            // Listing a scheme does not make it spoken here. A node that offers nothing else must be
+            // refused, never reached by a lesser type that the operator did not list.
+            Self::VeNCrypt => None,
+        }
+    }
+}
+
+/// The usable schemes in the operator's order, each once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct AuthSchemes([Option<SecurityType>; 2]);
+
+impl AuthSchemes {
+    pub(super) fn new(listed: &[AuthScheme]) -> Self {
+        let mut order = [None; 2];
+        for usable in listed.iter().filter_map(|scheme| scheme.usable()) {
+            if !order.contains(&Some(usable))
+                && let Some(free) = order.iter_mut().find(|slot| slot.is_none())
+            {
+                *free = Some(usable);
+            }
+        }
+        Self(order)
+    }
+
+    /// The first of these schemes that `offered` holds.
+    ///
+    /// The operator's order decides. Nova walks the server's list instead, which lets anyone in between
+    /// put the weakest type first.
+    pub(super) fn choose(&self, offered: &SecurityTypes) -> Option<SecurityType> {
+        self.0.into_iter().flatten().find(|wanted| offered.contains(*wanted))
+    }
+}
+
+impl fmt::Display for AuthSchemes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 == [None; 2] {
+            return f.write_str("nothing");
+        }
+        write_list(f, self.0.into_iter().flatten())
+    }
+}
+
+fn write_list(f: &mut fmt::Formatter<'_>, types: impl Iterator<Item = SecurityType>) -> fmt::Result {
+    for (index, security_type) in types.enumerate() {
+        let comma = if index == 0 { "" } else { ", " };
+        write!(f, "{comma}{security_type}")?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_print_in_novas_spelling() {
+        assert_eq!(SecurityType::NONE.to_string(), "1 (NONE)");
+        assert_eq!(SecurityType::VENCRYPT.to_string(), "19 (VENCRYPT)");
+        assert_eq!(SecurityType(129).to_string(), "129 (unknown)");
+        assert_eq!(SecurityTypes::new(&[2, 16]).to_string(), "2 (VNC), 16 (TIGHT)");
+    }
+
+    #[test]
+    fn long_lists_are_cut_when_printed() {
+        let printed = SecurityTypes::new(&[13; 255]).to_string();
+        assert!(printed.ends_with(" and 247 more"), "{printed}");
+        assert!(printed.len() < 200);
+    }
+
+    #[test]
+    fn unknown_types_are_passed_over() {
+        let schemes = AuthSchemes::new(&[AuthScheme::None]);
+        assert_eq!(schemes.choose(&SecurityTypes::new(&[13, 129, 1])), Some(SecurityType::NONE));
+    }
+
+    #[test]
+    fn a_listed_scheme_that_is_not_spoken_is_never_chosen() {
+        let offered = SecurityTypes::new(&[19, 1]);
+        assert_eq!(AuthSchemes::new(&[AuthScheme::VeNCrypt]).choose(&offered), None);
+        assert_eq!(AuthSchemes::new(&[]).choose(&offered), None);
+        assert_eq!(AuthSchemes::new(&[AuthScheme::VeNCrypt]).to_string(), "nothing");
+    }
+
+    #[test]
+    fn repeated_schemes_count_once() {
+        let schemes = AuthSchemes::new(&[AuthScheme::None, AuthScheme::VeNCrypt, AuthScheme::None]);
+        assert_eq!(schemes.to_string(), "1 (NONE)");
+    }
+}

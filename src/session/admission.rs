@@ -1,0 +1,146 @@
+//! Who may see a console: the token, what it is for, and the page that presents it.
+//!
+//! The 101 is on its way already, as Nova does it: a refusal is a Close frame, never an HTTP status.
+
+use std::time::Instant;
+
+use super::closing;
+use super::connecting::Connecting;
+use super::control::{AuthorizeError, Question};
+use super::error::{CloseReason, Failure, Refusal};
+use super::limits::duration;
+use super::phase::Phase;
+use super::tenant::{Tenant, Upgraded};
+use super::{Context, Input, LOG_TARGET, Outbox, Output, Side};
+use crate::console::{ConnectInfo, ConsoleToken};
+use crate::proto::bytes::Chunk;
+use crate::proto::http::{self, origin};
+
+/// An upgraded connection whose token is being looked up.
+#[derive(Debug)]
+pub(super) struct Authorizing {
+    upgraded: Upgraded,
+    request: http::Request,
+    deadline: Instant,
+}
+
+impl Authorizing {
+    pub(super) fn start(
+        cx: &Context,
+        tenant: Tenant,
+        request: http::Request,
+        residue: Chunk,
+        out: &mut Outbox,
+    ) -> Phase {
+        tracing::info!(
+            target: LOG_TARGET,
+            "{:3}: {}: Plain non-SSL (ws://) WebSocket connection",
+            cx.number,
+            cx.peer.ip()
+        );
+        // A request without a token is looked up all the same, as Nova does: it must not look different.
+        let token = request.token().unwrap_or_else(|| ConsoleToken::new(""));
+        out.push(Output::Ask(Question::Authorize(token.hash())));
+        let mut upgraded = Upgraded::new(tenant);
+        let deadline = cx.now + duration(cx.settings.limits.authorize_timeout_ms);
+        // A frame that came with the request: clients do not wait for the 101 when a proxy merges segments.
+        let stream_end = if residue.is_empty() { None } else { upgraded.received(residue, out) };
+        if let Some(stream_end) = stream_end {
+            return closing::close_stream(cx, upgraded.tenant, None, stream_end, out);
+        }
+        upgraded.read(out);
+        Phase::Authorizing(Box::new(Self { upgraded, request, deadline }))
+    }
+
+    pub(super) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    pub(super) fn step(mut self, cx: &Context, input: Input, out: &mut Outbox) -> Phase {
+        match input {
+            Input::Authorized(info) => match self.admit(cx, &info) {
+                Ok(()) => {
+                    tracing::info!(target: LOG_TARGET, "{:3}: connect info: {}", cx.number, described(&info));
+                    Connecting::start(cx, self.upgraded, *info, out)
+                }
+                Err(refusal) => self.refuse(cx, refusal, out),
+            },
+            Input::Failed(Failure::Authorize(error)) => self.refuse(cx, Refusal::Authorize(error), out),
+            Input::Failed(Failure::Overloaded(error)) => self.refuse(cx, Refusal::Overloaded(error), out),
+            Input::Deadline => {
+                let error = AuthorizeError::PortCheck("timed out waiting for the control thread".to_owned());
+                self.refuse(cx, Refusal::Authorize(error), out)
+            }
+            input => match waiting(&mut self.upgraded, input, out) {
+                None => Phase::Authorizing(Box::new(self)),
+                Some(end) => end.close(cx, self.upgraded, out),
+            },
+        }
+    }
+
+    /// The checks of Nova's `_get_connect_info` that need nothing but the row and the request.
+    fn admit(&self, cx: &Context, info: &ConnectInfo) -> Result<(), Refusal> {
+        let settings = cx.settings;
+        let policy = settings.origin_policy(cx.peer.ip());
+        origin::check(&self.request, info.access_url_base.as_deref(), &policy).map_err(Refusal::Origin)?;
+        if info.console_type != settings.console_type && !settings.any_console_type {
+            return Err(Refusal::ConsoleType { got: info.console_type, expected: settings.console_type });
+        }
+        Ok(())
+    }
+
+    fn refuse(self, cx: &Context, refusal: Refusal, out: &mut Outbox) -> Phase {
+        closing::close(cx, self.upgraded.tenant, None, CloseReason::Refused(refusal), out)
+    }
+}
+
+/// How a tenant ended while its console was not there yet.
+pub(super) enum EarlyEnd {
+    Stream(super::tenant::StreamEnd),
+    Reason(CloseReason),
+}
+
+impl EarlyEnd {
+    pub(super) fn close(self, cx: &Context, upgraded: Upgraded, out: &mut Outbox) -> Phase {
+        match self {
+            Self::Stream(stream_end) => closing::close_stream(cx, upgraded.tenant, None, stream_end, out),
+            Self::Reason(reason) => closing::close(cx, upgraded.tenant, None, reason, out),
+        }
+    }
+}
+
+/// What the tenant may do in every phase before its console is there: send early bytes, pings, or leave.
+pub(super) fn waiting(upgraded: &mut Upgraded, input: Input, out: &mut Outbox) -> Option<EarlyEnd> {
+    match input {
+        Input::Received { from: Side::Tenant, chunk } => {
+            upgraded.tenant.link.read_done();
+            upgraded.received(chunk, out).map(EarlyEnd::Stream)
+        }
+        Input::Written { to: Side::Tenant } => {
+            upgraded.tenant.written(out);
+            None
+        }
+        Input::Ended { from: Side::Tenant } => {
+            upgraded.tenant.link.set_ended();
+            Some(EarlyEnd::Reason(CloseReason::TenantEnded))
+        }
+        Input::Failed(
+            Failure::Read { from: Side::Tenant, source } | Failure::Write { to: Side::Tenant, source },
+        ) => Some(EarlyEnd::Reason(CloseReason::TenantFailed(source))),
+        Input::Kill(reason) => Some(EarlyEnd::Reason(reason)),
+        _ => None,
+    }
+}
+
+/// The row as Nova logs it, less what is secret: the access path can hold a XenServer session id.
+fn described(info: &ConnectInfo) -> String {
+    let path = if info.internal_access_path.is_some() { "'***'" } else { "None" };
+    format!(
+        "ConsoleAuthToken(access_url_base={:?},console_type='{}',host='{}',instance_uuid={},internal_access_path={path},port={},token='***')",
+        info.access_url_base.as_deref().unwrap_or("None"),
+        info.console_type,
+        info.host.escape_debug(),
+        info.instance_uuid.escape_debug(),
+        info.port,
+    )
+}

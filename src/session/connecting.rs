@@ -1,0 +1,105 @@
+//! From a valid token to a connected compute node.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use super::admission::{EarlyEnd, waiting};
+use super::closing;
+use super::control::Question;
+use super::error::{CloseReason, Failure, Refusal};
+use super::limits::{duration, size};
+use super::link::Link;
+use super::phase::Phase;
+use super::relay::{Relay, Residue};
+use super::securing::Securing;
+use super::settings::Security;
+use super::tenant::Upgraded;
+use super::tunnelling::Tunnelling;
+use super::{Context, Input, LOG_TARGET, Outbox, Output, Side};
+use crate::console::ConnectInfo;
+use crate::proto::bytes::Chunk;
+
+/// A session whose compute node is being resolved and dialled, one address after the other.
+#[derive(Debug)]
+pub(super) struct Connecting {
+    upgraded: Upgraded,
+    info: ConnectInfo,
+    remaining: std::vec::IntoIter<SocketAddr>,
+    deadline: Instant,
+}
+
+impl Connecting {
+    pub(super) fn start(cx: &Context, upgraded: Upgraded, info: ConnectInfo, out: &mut Outbox) -> Phase {
+        out.push(Output::Ask(Question::Resolve { host: info.host.clone(), port: info.port }));
+        let deadline = cx.now + duration(cx.settings.limits.connect_timeout_ms);
+        Phase::Connecting(Box::new(Self { upgraded, info, remaining: Vec::new().into_iter(), deadline }))
+    }
+
+    pub(super) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    pub(super) fn step(mut self, cx: &Context, input: Input, out: &mut Outbox) -> Phase {
+        match input {
+            Input::Resolved(mut addresses) => {
+                addresses.truncate(size(cx.settings.limits.addresses_max));
+                self.remaining = addresses.into_iter();
+                self.dial(cx, io::Error::from(io::ErrorKind::AddrNotAvailable), out)
+            }
+            Input::Connected => self.connected(cx, out),
+            Input::Failed(Failure::Connect(error)) => self.dial(cx, error, out),
+            Input::Failed(Failure::Resolve(error)) => self.refuse(cx, Refusal::Resolve(error), out),
+            Input::Failed(Failure::Overloaded(error)) => self.refuse(cx, Refusal::Overloaded(error), out),
+            Input::Deadline => self.refuse(cx, Refusal::Unreachable(io::ErrorKind::TimedOut.into()), out),
+            input => match waiting(&mut self.upgraded, input, out) {
+                None => Phase::Connecting(Box::new(self)),
+                Some(end) => end.close(cx, self.upgraded, out),
+            },
+        }
+    }
+
+    /// Tries the next address. `last` is what the one before said, or that there is none at all.
+    fn dial(mut self, cx: &Context, last: io::Error, out: &mut Outbox) -> Phase {
+        let Some(address) = self.remaining.next() else {
+            return self.refuse(cx, Refusal::Unreachable(last), out);
+        };
+        tracing::info!(target: LOG_TARGET, "{:3}: connecting to: {}:{}", cx.number, self.info.host, self.info.port);
+        out.push(Output::Connect(address));
+        Phase::Connecting(Box::new(self))
+    }
+
+    fn connected(self, cx: &Context, out: &mut Outbox) -> Phase {
+        match &self.info.internal_access_path {
+            Some(path) if !path.is_empty() => {
+                let path = path.clone();
+                Tunnelling::start(cx, self.upgraded, &path, out)
+            }
+            _ => secure(cx, self.upgraded, Link::new(Side::Compute), Chunk::default(), out),
+        }
+    }
+
+    fn refuse(self, cx: &Context, refusal: Refusal, out: &mut Outbox) -> Phase {
+        EarlyEnd::Reason(CloseReason::Refused(refusal)).close(cx, self.upgraded, out)
+    }
+}
+
+/// The compute node is there, and has said `residue`: negotiate, or relay from the first byte on.
+pub(super) fn secure(
+    cx: &Context,
+    upgraded: Upgraded,
+    compute: Link,
+    residue: Chunk,
+    out: &mut Outbox,
+) -> Phase {
+    let (tenant, early) = upgraded.into_parts();
+    if tenant.link.has_ended() {
+        return closing::close(cx, tenant, Some(compute), CloseReason::TenantEnded, out);
+    }
+    match &cx.settings.security {
+        Security::Rfb(schemes) => Securing::start(cx, tenant, compute, schemes, early, &residue, out),
+        Security::None => {
+            Relay::start(cx, tenant, compute, Residue { to_tenant: Some(residue), to_compute: early }, out)
+        }
+    }
+}

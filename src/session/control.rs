@@ -1,0 +1,134 @@
+//! The seam to the control thread: what a session may ask, and how it is answered.
+//!
+//! Name look-ups, disks, SQL and AMQP block, and workers never do: a session asks through an
+//! [`Output::Ask`](super::Output::Ask), and the answer comes back as an [`Input`](super::Input).
+
+use std::any::Any;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use super::Input;
+use crate::console::TokenHash;
+use crate::proto::bytes::Chunk;
+use crate::proto::http::{FileMeta, WebPath};
+
+/// What a session asks of the control thread. A session has at most one question open.
+#[derive(Debug)]
+pub enum Question {
+    /// May this token be used? Answered by [`Input::Authorized`] or [`Failure::Authorize`](super::Failure).
+    Authorize(TokenHash),
+    /// The addresses of a compute node. Answered by [`Input::Resolved`] or [`Failure::Resolve`](super::Failure).
+    Resolve {
+        /// Name or address literal
+        host: String,
+        /// TCP port
+        port: u16,
+    },
+    /// Opens a file below the web root. Answered by [`Input::File`].
+    OpenFile {
+        /// Which file
+        path: WebPath,
+        /// Whether a precompressed neighbour (`name.gz`) may be served instead
+        accepts_gzip: bool,
+        /// Whether the first bytes are wanted too (not for HEAD)
+        wants_bytes: bool,
+    },
+    /// The next piece of an open file. Answered by [`FileEvent::Piece`].
+    ReadFile {
+        /// From [`FileEvent::Opened`]
+        file: FileHandle,
+        /// Where the piece starts
+        offset: u64,
+    },
+}
+
+/// What the control thread says of a web file.
+#[derive(Debug)]
+pub enum FileEvent {
+    /// It is there.
+    Opened {
+        /// To ask for further pieces with
+        file: FileHandle,
+        /// What the response head is made of
+        meta: FileMeta,
+        /// The first bytes, all of them when the file fits; empty when they were not wanted
+        first: Chunk,
+    },
+    /// The next bytes; empty when the file became shorter than its head said.
+    Piece(Chunk),
+    /// It is a directory, asked for without its trailing slash.
+    Directory,
+    /// There is no such file, or it may not be served.
+    Missing,
+    /// Reading failed.
+    Failed,
+}
+
+/// An open file, meaningful to the control thread alone. Dropping it closes the file.
+#[derive(Clone)]
+pub struct FileHandle(Arc<dyn Any + Send + Sync>);
+
+impl FileHandle {
+    /// Wraps what the control thread needs to go on reading.
+    pub fn new(file: impl Any + Send + Sync) -> Self {
+        Self(Arc::new(file))
+    }
+
+    /// The wrapped value, if it is a `T`.
+    #[must_use]
+    pub fn get<T: Any + Send + Sync>(&self) -> Option<&T> {
+        self.0.downcast_ref()
+    }
+}
+
+impl fmt::Debug for FileHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FileHandle")
+    }
+}
+
+/// Addresses of a compute node, best first, never empty by construction of the control thread's answer.
+pub type Addresses = Vec<SocketAddr>;
+
+/// Why a token was not accepted. The tenant never learns which of these it was.
+#[derive(Debug, Error)]
+pub enum AuthorizeError {
+    /// Unknown or expired token, deleted instance, or a port that is another instance's by now.
+    /// Nova's text (`nova/exception.py`, `InvalidToken`).
+    #[error("The token '***' is invalid or has expired")]
+    TokenInvalid,
+    /// The instance has no host (being built, or shelved). Nova's text
+    /// (`nova/console/websocketproxy.py` through `nova/compute/rpcapi.py`, `_compute_host`).
+    #[error("Unable to find host for Instance {instance_uuid}")]
+    InstanceWithoutHost {
+        /// Which instance
+        instance_uuid: String,
+    },
+    /// The port check could not be made.
+    #[error("the console port could not be checked: {0}")]
+    PortCheck(String),
+    /// The database could not answer. The text never holds the connection URL.
+    #[error("the token could not be looked up: {0}")]
+    Database(String),
+}
+
+/// Where an answer goes. Called once, from any thread; never blocks.
+pub type Reply = Box<dyn FnOnce(Input) + Send>;
+
+/// The control thread as workers see it.
+pub trait Authorizer: Send + Sync {
+    /// Takes a question and returns at once; `reply` is called later with the answer.
+    ///
+    /// # Errors
+    ///
+    /// [`Overloaded`] when too many questions wait already; `reply` is then not called.
+    fn ask(&self, question: Question, reply: Reply) -> Result<(), Overloaded>;
+}
+
+/// Too many questions wait for the control thread (`control_queue_max`).
+#[derive(Clone, Copy, Debug, Error)]
+#[error("too many questions wait for the control thread")]
+pub struct Overloaded;

@@ -1,0 +1,177 @@
+//! Why sessions end.
+
+use std::fmt;
+use std::io;
+
+use thiserror::Error;
+
+use super::control::{AuthorizeError, Overloaded};
+use crate::console::ConsoleType;
+use crate::proto::Side;
+use crate::proto::http::connect::ConnectError;
+use crate::proto::http::origin::OriginError;
+use crate::proto::rfb::RfbError;
+use crate::proto::ws::{FrameError, StatusCode};
+
+/// Something the engine or the control thread could not do.
+#[derive(Debug, Error)]
+pub enum Failure {
+    /// The token was not accepted.
+    #[error(transparent)]
+    Authorize(AuthorizeError),
+    /// The compute node's name could not be resolved.
+    #[error("the compute node's name could not be resolved: {0}")]
+    Resolve(String),
+    /// The control thread has too much to do.
+    #[error(transparent)]
+    Overloaded(Overloaded),
+    /// A TCP connection was not made.
+    #[error("{0}")]
+    Connect(io::Error),
+    /// Reading failed: a reset, usually.
+    #[error("reading from the {from} failed: {source}")]
+    Read {
+        /// Whose socket
+        from: Side,
+        /// What the kernel said
+        source: io::Error,
+    },
+    /// Writing failed: a reset, usually.
+    #[error("writing to the {to} failed: {source}")]
+    Write {
+        /// Whose socket
+        to: Side,
+        /// What the kernel said
+        source: io::Error,
+    },
+}
+
+/// Why a session was refused before anything of the console was shown. The tenant learns nothing of it
+/// unless `explain_refusals` is set, and then only [`Refusal::status_code`].
+#[derive(Debug, Error)]
+pub enum Refusal {
+    /// The token was not accepted.
+    #[error(transparent)]
+    Authorize(AuthorizeError),
+    /// The token is for a console that another program serves.
+    #[error("the token is for a {got} console, this program serves {expected}")]
+    ConsoleType {
+        /// The token's type
+        got: ConsoleType,
+        /// The program's type
+        expected: ConsoleType,
+    },
+    /// The page that opened the connection may not.
+    #[error(transparent)]
+    Origin(OriginError),
+    /// The compute node's name could not be resolved.
+    #[error("the compute node's name could not be resolved: {0}")]
+    Resolve(String),
+    /// No address of the compute node took the connection.
+    #[error("{0}")]
+    Unreachable(io::Error),
+    /// The CONNECT preamble of `internal_access_path` failed.
+    #[error(transparent)]
+    Tunnel(ConnectError),
+    /// The control thread has too much to do.
+    #[error(transparent)]
+    Overloaded(Overloaded),
+}
+
+impl Refusal {
+    /// The Close code that `explain_refusals` shows.
+    #[must_use]
+    pub fn status_code(&self) -> StatusCode {
+        match self {
+            Self::Overloaded(_) => StatusCode::TRY_AGAIN_LATER,
+            _ => StatusCode::POLICY_VIOLATION,
+        }
+    }
+}
+
+/// Why a session ended: the only union of the layers' errors. Says which side it was.
+#[derive(Debug)]
+pub enum CloseReason {
+    /// The connection carried web requests only, or nothing at all.
+    Http(HttpEnd),
+    /// Refused before the console was shown.
+    Refused(Refusal),
+    /// The RFB negotiation failed.
+    Rfb(RfbError),
+    /// The compute node ended the console.
+    ComputeEnded,
+    /// The connection to the compute node broke.
+    ComputeFailed(io::Error),
+    /// The tenant sent a Close frame.
+    TenantClosed(Option<StatusCode>),
+    /// The tenant ended the connection without a Close frame.
+    TenantEnded,
+    /// The connection to the tenant broke.
+    TenantFailed(io::Error),
+    /// The tenant broke the WebSocket protocol.
+    Violation(FrameError),
+    /// A step took too long.
+    TimedOut(&'static str),
+    /// This process ends.
+    ShuttingDown,
+}
+
+/// How a connection without an upgrade ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HttpEnd {
+    /// Nothing was asked: a probe, or an idle connection that was kept alive long enough.
+    Idle,
+    /// The last answer said that the connection closes.
+    Answered,
+    /// A request was broken off, or its answer was.
+    Broken,
+}
+
+impl CloseReason {
+    /// A short name from a closed set, for metrics and tests.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Http(_) => "http",
+            Self::Refused(_) => "refused",
+            Self::Rfb(_) => "rfb",
+            Self::ComputeEnded => "compute_ended",
+            Self::ComputeFailed(_) => "compute_failed",
+            Self::TenantClosed(_) => "tenant_closed",
+            Self::TenantEnded => "tenant_ended",
+            Self::TenantFailed(_) => "tenant_failed",
+            Self::Violation(_) => "violation",
+            Self::TimedOut(_) => "timed_out",
+            Self::ShuttingDown => "shutting_down",
+        }
+    }
+
+    /// The reason for a failure on an established connection, from whichever side it came.
+    pub(super) fn of_side(side: Side, source: io::Error) -> Self {
+        match side {
+            Side::Tenant => Self::TenantFailed(source),
+            Side::Compute => Self::ComputeFailed(source),
+        }
+    }
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Http(HttpEnd::Idle) => f.write_str("nothing was asked"),
+            Self::Http(HttpEnd::Answered) => f.write_str("answered"),
+            Self::Http(HttpEnd::Broken) => f.write_str("a request was broken off"),
+            Self::Refused(refusal) => refusal.fmt(f),
+            Self::Rfb(error) => write!(f, "Failed to negotiate security type with server: {error}"),
+            Self::ComputeEnded => f.write_str("Target closed"),
+            Self::ComputeFailed(error) => write!(f, "the connection to the compute node broke: {error}"),
+            Self::TenantClosed(Some(code)) => write!(f, "the tenant closed with {}", code.as_u16()),
+            Self::TenantClosed(None) => f.write_str("the tenant closed"),
+            Self::TenantEnded => f.write_str("the tenant ended the connection without a Close frame"),
+            Self::TenantFailed(error) => write!(f, "the connection to the tenant broke: {error}"),
+            Self::Violation(error) => error.fmt(f),
+            Self::TimedOut(phase) => write!(f, "timed out while {phase}"),
+            Self::ShuttingDown => f.write_str("shutting down"),
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Every bound in one place: one row each, with unit, default, option name and reason.
+//!
+//! A row's name is also its option in `[consolegate]`; `control::config` declares the options from
+//! [`ROWS`], so a bound cannot exist without its option and its reason.
+
+use std::time::Duration;
+
+use crate::proto::bytes::HEADROOM;
+use crate::proto::http::HeadLimits;
+
+/// What a bound counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Milliseconds
+    Milliseconds,
+    /// Bytes
+    Bytes,
+    /// A number of things
+    Count,
+}
+
+/// One bound, as documentation and configuration see it.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// Field of [`Limits`] and option of `[consolegate]`; ends with its unit
+    pub name: &'static str,
+    /// What it counts
+    pub unit: Unit,
+    /// Value when nothing is configured
+    pub default: u64,
+    /// Smallest value that makes sense
+    pub min: u64,
+    /// Largest value that makes sense
+    pub max: u64,
+    /// Why there is a bound, and why this one
+    pub reason: &'static str,
+}
+
+macro_rules! limits {
+    ($($name:ident: $unit:ident = $default:literal in $min:literal..=$max:literal, $reason:literal;)*) => {
+        /// The bounds of one process.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub struct Limits {
+            $(#[doc = $reason] pub $name: u64,)*
+        }
+
+        /// All bounds, in the order a session meets them.
+        pub const ROWS: &[Row] = &[
+            $(Row {
+                name: stringify!($name), unit: Unit::$unit, default: $default, min: $min, max: $max, reason: $reason,
+            },)*
+        ];
+
+        impl Default for Limits {
+            fn default() -> Self {
+                Self { $($name: $default,)* }
+            }
+        }
+
+        impl Limits {
+            /// Sets the bound of that name. False when there is none, or `value` is outside its row.
+            #[must_use]
+            pub fn set(&mut self, name: &str, value: u64) -> bool {
+                match name {
+                    $(stringify!($name) if (($min as u64)..=$max).contains(&value) => {
+                        self.$name = value;
+                        true
+                    })*
+                    _ => false,
+                }
+            }
+        }
+    };
+}
+
+limits! {
+    sessions_max: Count = 0 in 0..=1_000_000,
+        "Connections held by one worker at a time; further ones wait in the listen queue. 0 takes what the descriptor limit allows, two descriptors each.";
+    first_byte_timeout_ms: Milliseconds = 3_000 in 1..=3_600_000,
+        "From accept to the first byte: Nova waits three seconds, and load balancer probes never send one.";
+    head_timeout_ms: Milliseconds = 10_000 in 1..=3_600_000,
+        "From the first byte of a request to its blank line: a slow sender would hold a descriptor for ever.";
+    keep_alive_timeout_ms: Milliseconds = 15_000 in 1..=3_600_000,
+        "Between two requests on one connection.";
+    request_line_bytes: Bytes = 16_384 in 256..=65_536,
+        "Longest request line, answered with 414; tokens are about fifty bytes.";
+    header_line_bytes: Bytes = 16_384 in 256..=65_536,
+        "Longest header line, answered with 431; cookies of a shared domain can be large.";
+    headers_max: Count = 100 in 8..=1_000,
+        "Header lines in one head, answered with 431; the number Nova's HTTP library has.";
+    head_bytes: Bytes = 65_536 in 1_024..=1_048_576,
+        "Whole request head, answered with 431.";
+    response_timeout_ms: Milliseconds = 30_000 in 1..=3_600_000,
+        "For each piece of a web file: a reader that stopped reading would hold its buffer for ever.";
+    authorize_timeout_ms: Milliseconds = 60_000 in 1..=3_600_000,
+        "Token lookup and port check together; set from [DEFAULT] rpc_response_timeout when that is longer.";
+    connect_timeout_ms: Milliseconds = 10_000 in 1..=3_600_000,
+        "Name resolution and TCP connect, over all addresses of the compute node.";
+    addresses_max: Count = 8 in 1..=64,
+        "Addresses of one compute node that are tried.";
+    tunnel_timeout_ms: Milliseconds = 10_000 in 1..=3_600_000,
+        "The CONNECT preamble for internal_access_path.";
+    compute_security_timeout_ms: Milliseconds = 10_000 in 1..=3_600_000,
+        "The hypervisor's part of the RFB handshake, all steps together.";
+    tenant_step_timeout_ms: Milliseconds = 15_000 in 1..=3_600_000,
+        "Each step of the browser's part of the RFB handshake.";
+    ping_interval_ms: Milliseconds = 25_000 in 0..=3_600_000,
+        "Between our empty pings while relaying: load balancers cut connections idle for 60 s. 0 sends none.";
+    flush_timeout_ms: Milliseconds = 2_000 in 1..=600_000,
+        "For bytes already read to reach the other side once one side has ended.";
+    close_timeout_ms: Milliseconds = 5_000 in 1..=600_000,
+        "From our last byte to the tenant's FIN: closing earlier with unread input would send RST and destroy the Close frame.";
+    close_drain_bytes: Bytes = 65_536 in 0..=16_777_216,
+        "Input discarded while waiting for the tenant's FIN.";
+    read_bytes: Bytes = 65_536 in 1_024..=1_048_576,
+        "Most bytes one read takes, and so the longest frame sent to the tenant.";
+    pool_bytes: Bytes = 2_097_152 in 0..=1_073_741_824,
+        "Idle buffers a worker keeps for reuse.";
+    control_queue_max: Count = 4_096 in 16..=1_000_000,
+        "Questions waiting for the control thread; further sessions are refused.";
+}
+
+impl Limits {
+    /// What the head parser needs of them.
+    #[must_use]
+    pub fn head(&self) -> HeadLimits {
+        HeadLimits {
+            request_line_bytes_max: size(self.request_line_bytes),
+            header_line_bytes_max: size(self.header_line_bytes),
+            headers_max: size(self.headers_max),
+            head_bytes_max: size(self.head_bytes),
+        }
+    }
+
+    /// Most bytes of buffers that `sessions` relaying sessions can hold: one buffer per direction, both
+    /// stalled, and what the pool keeps. The kernel's socket buffers and the program itself come on top.
+    #[must_use]
+    pub fn buffer_bytes_max(&self, sessions: u64) -> u64 {
+        let buffer = self.read_bytes.saturating_add(HEADROOM as u64);
+        sessions.saturating_mul(buffer.saturating_mul(2)).saturating_add(self.pool_bytes)
+    }
+}
+
+/// A time bound as a duration.
+#[must_use]
+pub fn duration(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+/// A size bound as a length in memory.
+#[must_use]
+pub fn size(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_ends_with_its_unit_and_holds_its_default() {
+        for row in ROWS {
+            let suffix = match row.unit {
+                Unit::Milliseconds => "_ms",
+                Unit::Bytes => "_bytes",
+                Unit::Count => "_max",
+            };
+            assert!(row.name.ends_with(suffix), "{} lacks {suffix}", row.name);
+            assert!((row.min..=row.max).contains(&row.default), "{} is outside its own range", row.name);
+            assert!(row.reason.len() > 20, "{} needs a reason", row.name);
+        }
+    }
+
+    #[test]
+    fn set_takes_values_inside_the_row_only() {
+        let mut limits = Limits::default();
+        assert!(limits.set("headers_max", 50));
+        assert_eq!(limits.headers_max, 50);
+        assert!(!limits.set("headers_max", 1));
+        assert!(!limits.set("no_such_limit", 50));
+        assert_eq!(limits.headers_max, 50);
+    }
+}

@@ -1,0 +1,127 @@
+//! What is under way on one side's socket: at most one read, one write, and one chunk waiting behind it.
+
+use super::{Outbox, Output, Side};
+use crate::proto::bytes::Chunk;
+
+/// One side's reads and writes. Bounded by construction: whoever fills it asks for the next bytes only when
+/// [`Link::is_flushed`], so what is queued is at most one read's bytes plus a few control frames.
+#[derive(Debug)]
+pub(super) struct Link {
+    queued: Option<Chunk>,
+    side: Side,
+    reading: bool,
+    writing: bool,
+    ended: bool,
+}
+
+impl Link {
+    pub(super) fn new(side: Side) -> Self {
+        Self { queued: None, side, reading: false, writing: false, ended: false }
+    }
+
+    /// Asks for bytes, unless that is under way already or the side has ended.
+    pub(super) fn read(&mut self, out: &mut Outbox) {
+        if !self.reading && !self.ended {
+            self.reading = true;
+            out.push(Output::Read(self.side));
+        }
+    }
+
+    /// The read has been answered.
+    pub(super) fn read_done(&mut self) {
+        debug_assert!(self.reading, "an answer to no read");
+        self.reading = false;
+    }
+
+    /// The side has sent its FIN, or its connection broke: nothing more comes from it.
+    pub(super) fn set_ended(&mut self) {
+        self.reading = false;
+        self.ended = true;
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Writes the chunk, at once or behind what is under way.
+    pub(super) fn write(&mut self, chunk: Chunk, out: &mut Outbox) {
+        if chunk.is_empty() {
+            return;
+        }
+        if self.writing {
+            self.queued = Some(match self.queued.take() {
+                None => chunk,
+                Some(first) => joined(first, &chunk),
+            });
+        } else {
+            self.writing = true;
+            out.push(Output::Write { to: self.side, chunk });
+        }
+    }
+
+    /// The write has been answered: what waited behind it goes out now.
+    pub(super) fn written(&mut self, out: &mut Outbox) {
+        debug_assert!(self.writing, "an answer to no write");
+        self.writing = false;
+        if let Some(chunk) = self.queued.take() {
+            self.write(chunk, out);
+        }
+    }
+
+    /// Nothing is being written or waits to be.
+    pub(super) fn is_flushed(&self) -> bool {
+        !self.writing
+    }
+
+    /// Drops what waits behind the write that is under way.
+    pub(super) fn forget_queued(&mut self) {
+        self.queued = None;
+    }
+}
+
+/// One chunk with the bytes of both. Only control frames and handshake messages are joined, so this copies
+/// little and seldom.
+fn joined(mut first: Chunk, second: &Chunk) -> Chunk {
+    if first.spare_mut().len() < second.len() {
+        let mut larger = Chunk::with_capacity(first.len() + second.len());
+        larger.append(first.bytes());
+        first = larger;
+    }
+    first.append(second.bytes());
+    first
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writes_leave_one_at_a_time_and_in_order() {
+        let (mut link, mut out) = (Link::new(Side::Compute), Outbox::new());
+        for bytes in [b"one".as_slice(), b"two", b"three"] {
+            link.write(Chunk::copied_from(bytes), &mut out);
+        }
+        let mut sent = Vec::new();
+        while !link.is_flushed() {
+            let outputs: Vec<_> = out.drain().collect();
+            assert_eq!(outputs.len(), 1, "one write is open at a time");
+            for output in outputs {
+                let Output::Write { to: Side::Compute, chunk } = output else { panic!("{output:?}") };
+                sent.extend_from_slice(chunk.bytes());
+            }
+            link.written(&mut out);
+        }
+        assert_eq!(sent, b"onetwothree");
+    }
+
+    #[test]
+    fn one_read_is_open_at_a_time_and_none_after_the_end() {
+        let (mut link, mut out) = (Link::new(Side::Tenant), Outbox::new());
+        link.read(&mut out);
+        link.read(&mut out);
+        assert_eq!(out.drain().count(), 1);
+        link.set_ended();
+        link.read(&mut out);
+        assert_eq!(out.drain().count(), 0);
+    }
+}

@@ -1,0 +1,114 @@
+//! The phases of a session, and which input each of them takes.
+//!
+//! ```text
+//! Request --web file--> Responding -> Request (kept alive) or Closing
+//!    | 101 sent
+//! Authorizing -> Connecting -> Tunnelling -> Securing -> Relaying -> Closing
+//!  token, port    TCP to        CONNECT to     RFB 3.8     frames     flush, Close
+//!  check, Origin  compute       internal_      (VNC only)             frame, FIN
+//!                               access_path
+//! ```
+//!
+//! The order is Nova's (`nova/console/websocketproxy.py`), including that the 101 precedes the token check.
+//! A phase owns exactly its data, and `step` consumes it: a stale field cannot be read. Phases before the
+//! relay are boxed, so a relaying session is no larger than its relay.
+
+use std::time::Instant;
+
+use super::admission::Authorizing;
+use super::closing::Closing;
+use super::connecting::Connecting;
+use super::relay::Relay;
+use super::request::Request;
+use super::responding::Responding;
+use super::securing::Securing;
+use super::tunnelling::Tunnelling;
+use super::{Context, Input, Outbox};
+
+/// Where a session is in its life.
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// Reading a request head
+    Request(Box<Request>),
+    /// Sending a web file
+    Responding(Box<Responding>),
+    /// Token, port check and Origin
+    Authorizing(Box<Authorizing>),
+    /// Name resolution and TCP connect
+    Connecting(Box<Connecting>),
+    /// CONNECT to `internal_access_path`
+    Tunnelling(Box<Tunnelling>),
+    /// RFB security negotiation
+    Securing(Box<Securing>),
+    /// Bytes both ways
+    Relaying(Relay),
+    /// The last bytes
+    Closing(Box<Closing>),
+    /// Being stepped, not started, or over
+    Taken,
+}
+
+/// All names that [`Session::phase_name`](super::Session::phase_name) can give.
+pub const PHASE_NAMES: [&str; 9] = [
+    "request",
+    "responding",
+    "authorizing",
+    "connecting",
+    "tunnelling",
+    "securing",
+    "relaying",
+    "closing",
+    "closed",
+];
+
+impl Phase {
+    pub(super) fn step(self, cx: &Context, input: Input, out: &mut Outbox) -> Self {
+        match self {
+            Self::Request(phase) => phase.step(cx, input, out),
+            Self::Responding(phase) => phase.step(cx, input, out),
+            Self::Authorizing(phase) => phase.step(cx, input, out),
+            Self::Connecting(phase) => phase.step(cx, input, out),
+            Self::Tunnelling(phase) => phase.step(cx, input, out),
+            Self::Securing(phase) => phase.step(cx, input, out),
+            Self::Relaying(phase) => phase.step(cx, input, out),
+            Self::Closing(phase) => phase.step(cx, input, out),
+            Self::Taken => Self::Taken,
+        }
+    }
+
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Request(_) => "request",
+            Self::Responding(_) => "responding",
+            Self::Authorizing(_) => "authorizing",
+            Self::Connecting(_) => "connecting",
+            Self::Tunnelling(_) => "tunnelling",
+            Self::Securing(_) => "securing",
+            Self::Relaying(_) => "relaying",
+            Self::Closing(_) => "closing",
+            Self::Taken => "closed",
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match self {
+            Self::Request(phase) => Some(phase.deadline()),
+            Self::Responding(phase) => Some(phase.deadline()),
+            Self::Authorizing(phase) => Some(phase.deadline()),
+            Self::Connecting(phase) => Some(phase.deadline()),
+            Self::Tunnelling(phase) => Some(phase.deadline()),
+            Self::Securing(phase) => Some(phase.deadline()),
+            Self::Relaying(phase) => phase.deadline(),
+            Self::Closing(phase) => Some(phase.deadline()),
+            Self::Taken => None,
+        }
+    }
+
+    pub(super) fn is_console(&self) -> bool {
+        match self {
+            Self::Request(_) | Self::Responding(_) | Self::Taken => false,
+            Self::Closing(phase) => phase.is_console(),
+            _ => true,
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! The steady state: frames from the tenant become bytes for the compute node, and the other way round.
+//!
+//! Each direction holds at most one chunk: the next read is asked for when the last write is done, so a
+//! side that does not read stops the other from being read (backpressure), and an idle relay holds nothing.
+
+use std::time::{Duration, Instant};
+
+use super::closing;
+use super::error::CloseReason;
+use super::limits::duration;
+use super::link::Link;
+use super::phase::Phase;
+use super::tenant::{StreamEnd, Tenant};
+use super::{Context, Failure, Input, LOG_TARGET, Outbox, Side};
+use crate::proto::bytes::Chunk;
+
+/// A console being used.
+#[derive(Debug)]
+pub(super) struct Relay {
+    tenant: Tenant,
+    compute: Link,
+    next_ping: Option<Instant>,
+    started: Instant,
+    /// Console bytes from the tenant
+    from_tenant: u64,
+    /// Console bytes from the compute node
+    from_compute: u64,
+}
+
+/// Bytes that a phase read past its own end. They go first.
+#[derive(Debug, Default)]
+#[must_use]
+pub(super) struct Residue {
+    pub(super) to_tenant: Option<Chunk>,
+    pub(super) to_compute: Option<Chunk>,
+}
+
+impl Relay {
+    pub(super) fn start(
+        cx: &Context,
+        tenant: Tenant,
+        compute: Link,
+        residue: Residue,
+        out: &mut Outbox,
+    ) -> Phase {
+        let mut relay = Self {
+            tenant,
+            compute,
+            next_ping: ping_interval(cx).map(|interval| cx.now + interval),
+            started: cx.now,
+            from_tenant: 0,
+            from_compute: 0,
+        };
+        tracing::info!(target: LOG_TARGET, "{:3}: console relay started for {}", cx.number, cx.peer.ip());
+        if let Some(chunk) = residue.to_tenant.filter(|chunk| !chunk.is_empty()) {
+            relay.from_compute += chunk.len() as u64;
+            relay.tenant.send_chunk(chunk, out);
+        }
+        if let Some(chunk) = residue.to_compute.filter(|chunk| !chunk.is_empty()) {
+            relay.from_tenant += chunk.len() as u64;
+            relay.compute.write(chunk, out);
+        }
+        relay.read_tenant(out);
+        relay.read_compute(out);
+        Phase::Relaying(relay)
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.next_ping
+    }
+
+    pub(super) fn step(mut self, cx: &Context, input: Input, out: &mut Outbox) -> Phase {
+        match input {
+            Input::Received { from: Side::Tenant, mut chunk } => {
+                self.tenant.link.read_done();
+                let stream_end = self.tenant.deframe(&mut chunk, out);
+                self.from_tenant += chunk.len() as u64;
+                self.compute.write(chunk, out);
+                if let Some(stream_end) = stream_end {
+                    return self.close_stream(cx, stream_end, out);
+                }
+                self.read_tenant(out);
+            }
+            Input::Received { from: Side::Compute, chunk } => {
+                self.compute.read_done();
+                self.from_compute += chunk.len() as u64;
+                self.tenant.send_chunk(chunk, out);
+            }
+            Input::Written { to: Side::Compute } => {
+                self.compute.written(out);
+                self.read_tenant(out);
+            }
+            Input::Written { to: Side::Tenant } => {
+                self.tenant.written(out);
+                self.read_compute(out);
+            }
+            Input::Ended { from: Side::Compute } => {
+                self.compute.set_ended();
+                return self.close(cx, CloseReason::ComputeEnded, out);
+            }
+            Input::Ended { from: Side::Tenant } => {
+                self.tenant.link.set_ended();
+                return self.close(cx, CloseReason::TenantEnded, out);
+            }
+            Input::Failed(Failure::Read { from: side, source } | Failure::Write { to: side, source }) => {
+                return self.close(cx, CloseReason::of_side(side, source), out);
+            }
+            Input::Kill(reason) => return self.close(cx, reason, out),
+            Input::Deadline => self.ping(cx, out),
+            // Answers that belong to the phases before.
+            Input::Authorized(_)
+            | Input::Resolved(_)
+            | Input::File(_)
+            | Input::Connected
+            | Input::Failed(_) => {}
+        }
+        Phase::Relaying(self)
+    }
+
+    /// The tenant is read only when what it said before is with the compute node.
+    fn read_tenant(&mut self, out: &mut Outbox) {
+        if self.compute.is_flushed() {
+            self.tenant.link.read(out);
+        }
+    }
+
+    /// The compute node is read only when what it said before is with the tenant.
+    fn read_compute(&mut self, out: &mut Outbox) {
+        if self.tenant.link.is_flushed() {
+            self.compute.read(out);
+        }
+    }
+
+    /// Keeps load balancers from cutting an idle console. The payload is empty: the naive parsers of
+    /// Tempest and of scripts skip an empty frame but take a ping's payload for console data.
+    fn ping(&mut self, cx: &Context, out: &mut Outbox) {
+        if self.next_ping.is_some_and(|at| at <= cx.now) {
+            self.next_ping = ping_interval(cx).map(|interval| cx.now + interval);
+            self.tenant.ping(out);
+        }
+    }
+
+    fn close(self, cx: &Context, reason: CloseReason, out: &mut Outbox) -> Phase {
+        self.log_end(cx, &reason.to_string());
+        closing::close(cx, self.tenant, Some(self.compute), reason, out)
+    }
+
+    fn close_stream(self, cx: &Context, stream_end: StreamEnd, out: &mut Outbox) -> Phase {
+        self.log_end(cx, &stream_end.to_string());
+        closing::close_stream(cx, self.tenant, Some(self.compute), stream_end, out)
+    }
+
+    fn log_end(&self, cx: &Context, reason: &str) {
+        tracing::info!(
+            target: LOG_TARGET,
+            "{:3}: console relay ended after {:.3} s: {reason}; {} bytes from the tenant, {} from the compute node",
+            cx.number,
+            cx.now.duration_since(self.started).as_secs_f64(),
+            self.from_tenant,
+            self.from_compute,
+        );
+    }
+}
+
+fn ping_interval(cx: &Context) -> Option<Duration> {
+    let ms = cx.settings.limits.ping_interval_ms;
+    (ms > 0).then(|| duration(ms))
+}

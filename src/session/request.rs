@@ -1,0 +1,137 @@
+//! Reading a request head, and what it leads to: a web file, an upgrade, or a refusal.
+
+use std::time::Instant;
+
+use super::admission::Authorizing;
+use super::closing;
+use super::error::HttpEnd;
+use super::limits::{duration, size};
+use super::link::Link;
+use super::phase::Phase;
+use super::responding::Responding;
+use super::tenant::Tenant;
+use super::{Context, Failure, Input, Outbox, Side};
+use crate::proto::bytes::Chunk;
+use crate::proto::http::{self, HeadParser, Method, Upgrade, response, upgrade};
+
+/// A connection that waits for a request head, its first or a further one.
+#[derive(Debug)]
+pub(super) struct Request {
+    tenant: Link,
+    parser: HeadParser,
+    head: Chunk,
+    deadline: Instant,
+}
+
+impl Request {
+    /// A connection that was just accepted.
+    pub(super) fn start(cx: &Context, out: &mut Outbox) -> Phase {
+        let mut tenant = Link::new(Side::Tenant);
+        tenant.read(out);
+        let deadline = cx.now + duration(cx.settings.limits.first_byte_timeout_ms);
+        Phase::Request(Box::new(Self { tenant, parser: HeadParser::new(), head: Chunk::default(), deadline }))
+    }
+
+    /// A kept-alive connection: its next head may have arrived with the last one.
+    pub(super) fn next(cx: &Context, tenant: Link, residue: Chunk, out: &mut Outbox) -> Phase {
+        let limits = &cx.settings.limits;
+        let timeout_ms =
+            if residue.is_empty() { limits.keep_alive_timeout_ms } else { limits.head_timeout_ms };
+        let deadline = cx.now + duration(timeout_ms);
+        let request = Self { tenant, parser: HeadParser::new(), head: residue, deadline };
+        request.parse(cx, out)
+    }
+
+    pub(super) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    pub(super) fn step(mut self, cx: &Context, input: Input, out: &mut Outbox) -> Phase {
+        match input {
+            Input::Received { from: Side::Tenant, chunk } => {
+                self.tenant.read_done();
+                if self.head.is_empty() {
+                    self.deadline = cx.now + duration(cx.settings.limits.head_timeout_ms);
+                    self.head = chunk;
+                } else {
+                    self.append(&chunk, size(cx.settings.limits.head_bytes));
+                }
+                self.parse(cx, out)
+            }
+            Input::Ended { .. } => {
+                self.tenant.set_ended();
+                self.give_up(cx, out)
+            }
+            Input::Failed(Failure::Read { .. } | Failure::Write { .. })
+            | Input::Deadline
+            | Input::Kill(_) => self.give_up(cx, out),
+            _ => Phase::Request(Box::new(self)),
+        }
+    }
+
+    /// Grows the head. What is beyond the limit and one read fails to parse, so it need not be kept whole.
+    fn append(&mut self, chunk: &Chunk, head_bytes_max: usize) {
+        if self.head.spare_mut().len() < chunk.len() {
+            let len = self.head.len() + chunk.len();
+            let mut larger = Chunk::with_capacity(len.saturating_mul(2).min(head_bytes_max).max(len));
+            larger.append(self.head.bytes());
+            self.head = larger;
+        }
+        self.head.append(chunk.bytes());
+    }
+
+    fn parse(mut self, cx: &Context, out: &mut Outbox) -> Phase {
+        match self.parser.parse(self.head.bytes(), &cx.settings.limits.head()) {
+            Ok(None) => {
+                self.tenant.read(out);
+                Phase::Request(Box::new(self))
+            }
+            Ok(Some((request, head_len))) => {
+                self.head.advance(head_len);
+                self.answer(cx, request, out)
+            }
+            Err(error) => {
+                tracing::debug!(target: super::LOG_TARGET, "{:3}: request refused: {error}", cx.number);
+                let page = response::error_page(error.status(), &[], false, cx.unix_s);
+                refuse(cx, self.tenant, &page, out)
+            }
+        }
+    }
+
+    fn answer(self, cx: &Context, request: http::Request, out: &mut Outbox) -> Phase {
+        let Self { mut tenant, head: residue, .. } = self;
+        match upgrade::decide(&request, &cx.settings.upgrade) {
+            Upgrade::Accept(accept) => {
+                if accept.connection_missing {
+                    tracing::info!(
+                        target: super::LOG_TARGET,
+                        "{:3}: upgrade without Connection: Upgrade; a proxy in front drops that header",
+                        cx.number
+                    );
+                }
+                tenant.write(Chunk::copied_from(&accept.response(cx.unix_s)), out);
+                let tenant = Tenant::new(tenant, cx.settings.text);
+                Authorizing::start(cx, tenant, request, residue, out)
+            }
+            Upgrade::Reject(reject) => refuse(cx, tenant, &reject.response(cx.unix_s), out),
+            Upgrade::Static if !cx.settings.web => {
+                let head_only = request.method() == Method::Head;
+                let page = response::error_page(http::Status::METHOD_NOT_ALLOWED, &[], head_only, cx.unix_s);
+                refuse(cx, tenant, &page, out)
+            }
+            Upgrade::Static => Responding::start(cx, tenant, request, residue, out),
+        }
+    }
+
+    fn give_up(self, cx: &Context, out: &mut Outbox) -> Phase {
+        let end = if self.head.is_empty() { HttpEnd::Idle } else { HttpEnd::Broken };
+        closing::close_http(cx, self.tenant, end, out)
+    }
+}
+
+/// Sends a last answer and closes. Input behind a refused request is never taken for another one: a frame
+/// can be made to look like a request (RFC 6455 section 10.3).
+pub(super) fn refuse(cx: &Context, mut tenant: Link, page: &[u8], out: &mut Outbox) -> Phase {
+    tenant.write(Chunk::copied_from(page), out);
+    closing::close_http(cx, tenant, HttpEnd::Answered, out)
+}
