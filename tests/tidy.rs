@@ -3,6 +3,8 @@
 //! Import directions between the layers of `src/` (see the crate documentation), no clock in the sans-IO
 //! layers, `unsafe` in its three places only, file sizes, no unfinished marks, nothing of one machine.
 
+#![allow(clippy::unwrap_used, reason = "a test says what it expects")]
+
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -61,7 +61,7 @@ for (const { name, web, page, socket } of combinations) {
     });
 
     it('carries a key to the guest and its echo back', async () => {
-      await typeInto(tab.page, 'Relayed!');
+      await typeInto(tab.page, 'relayed');
       await until('an echo', async () => difference(await guest.monitor.screen(), first) !== null);
       const echoed = await untilShown(tab.page, guest.monitor);
       assert.notEqual(difference(echoed, first), null);
