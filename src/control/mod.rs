@@ -15,6 +15,7 @@
 //! [`Question`]: crate::session::Question
 
 mod answer;
+pub mod config;
 pub mod consoleauth;
 mod desk;
 mod files;
