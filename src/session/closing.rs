@@ -136,7 +136,6 @@ pub(super) fn close_http(cx: &Context, tenant: Link, end_of_http: HttpEnd, out: 
 
 fn end(cx: &Context, tenant: Link, compute: Option<Link>, reason: CloseReason, out: &mut Outbox) -> Phase {
     let limits = &cx.settings.limits;
-    let close_until = cx.now + duration(limits.close_timeout_ms);
     let mut closing = Closing {
         tenant,
         compute_stage: if compute.is_some() { Stage::Flushing } else { Stage::Done },
@@ -145,7 +144,8 @@ fn end(cx: &Context, tenant: Link, compute: Option<Link>, reason: CloseReason, o
         drained: 0,
         reason,
         flush_until: cx.now + duration(limits.flush_timeout_ms),
-        close_until,
+        // Set anew when draining begins.
+        close_until: cx.now + duration(limits.close_timeout_ms),
     };
     match &closing.reason {
         CloseReason::TenantFailed(_) => {
@@ -167,11 +167,14 @@ impl Closing {
     }
 
     pub(super) fn deadline(&self) -> Instant {
-        if self.compute_stage == Stage::Done {
-            self.close_until
-        } else {
-            self.flush_until.min(self.close_until)
-        }
+        // A side that has done its part does not wake the session any more.
+        let until = |stage| match stage {
+            Stage::Flushing => Some(self.flush_until),
+            Stage::Draining => Some(self.close_until),
+            Stage::Done => None,
+        };
+        let sides = [until(self.tenant_stage), until(self.compute_stage)];
+        sides.into_iter().flatten().min().unwrap_or(self.close_until)
     }
 
     /// Whether the connection had been upgraded.
@@ -217,8 +220,11 @@ impl Closing {
             Input::Deadline => {
                 if cx.now >= self.flush_until {
                     self.compute_stage = Stage::Done;
+                    if self.tenant_stage == Stage::Flushing {
+                        self.tenant_stage = Stage::Done;
+                    }
                 }
-                if cx.now >= self.close_until {
+                if self.tenant_stage == Stage::Draining && cx.now >= self.close_until {
                     self.tenant_stage = Stage::Done;
                 }
             }
