@@ -228,12 +228,10 @@ impl Closing {
                     self.tenant_stage = Stage::Done;
                 }
             }
-            Input::Kill(_) => {
-                self.tenant_stage = Stage::Done;
-                self.compute_stage = Stage::Done;
-            }
+            // The session ends already, and soon: cutting it short could send RST behind its Close frame.
+            Input::Kill(_)
             // Answers to what was asked before the end, and what the compute node still says.
-            Input::Received { from: Side::Compute, .. }
+            | Input::Received { from: Side::Compute, .. }
             | Input::Ended { from: Side::Compute }
             | Input::Authorized(_)
             | Input::Resolved(_)
