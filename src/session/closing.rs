@@ -8,7 +8,7 @@
 //! | tenant: FIN without Close | what was read, FIN | what was queued, FIN |
 //! | tenant: reset | nothing | FIN; what was queued is void |
 //! | tenant: broken frame | what was read, Close with the frame's code, FIN | what was queued, FIN |
-//! | refused before the console | Close, empty (or explained), FIN | nothing |
+//! | refused before the console | Close, empty (or explained), FIN | FIN if it was connected |
 //! | RFB negotiation failed | its reason if RFB allows one, Close 1000, FIN | Nova's abort byte if due, FIN |
 //! | a step took too long | Close, empty (or explained), FIN | FIN |
 //! | this process ends | Close 1001, FIN | FIN |

@@ -54,7 +54,7 @@ impl Connecting {
             Input::Deadline => self.refuse(cx, Refusal::Unreachable(io::ErrorKind::TimedOut.into()), out),
             input => match waiting(&mut self.upgraded, input, out) {
                 None => Phase::Connecting(Box::new(self)),
-                Some(end) => end.close(cx, self.upgraded, out),
+                Some(end) => end.close(cx, self.upgraded, None, out),
             },
         }
     }
@@ -80,7 +80,7 @@ impl Connecting {
     }
 
     fn refuse(self, cx: &Context, refusal: Refusal, out: &mut Outbox) -> Phase {
-        EarlyEnd::Reason(CloseReason::Refused(refusal)).close(cx, self.upgraded, out)
+        EarlyEnd::Reason(CloseReason::Refused(refusal)).close(cx, self.upgraded, None, out)
     }
 }
 

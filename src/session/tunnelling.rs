@@ -76,7 +76,7 @@ impl Tunnelling {
             }
             input => match waiting(&mut self.upgraded, input, out) {
                 None => Phase::Tunnelling(Box::new(self)),
-                Some(end) => end.close(cx, self.upgraded, out),
+                Some(end) => end.close(cx, self.upgraded, Some(self.compute), out),
             },
         }
     }
