@@ -1,6 +1,6 @@
 //! RFB security negotiation with both sides (`nova/console/securityproxy/rfb.py`).
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::closing;
 use super::error::{CloseReason, Failure};
@@ -19,10 +19,11 @@ pub(super) struct Securing {
     tenant: Tenant,
     compute: Link,
     negotiation: Negotiation,
-    /// For all steps of the compute node together
-    compute_until: Instant,
-    /// For the tenant's present step
-    tenant_until: Instant,
+    /// Of the present step
+    deadline: Instant,
+    step_since: Instant,
+    /// What the compute node had left, for all its steps together, when the present step began
+    compute_left: Duration,
 }
 
 impl Securing {
@@ -35,13 +36,14 @@ impl Securing {
         residue: &Chunk,
         out: &mut Outbox,
     ) -> Phase {
-        let limits = &cx.settings.limits;
+        let compute_left = duration(cx.settings.limits.compute_security_timeout_ms);
         let mut securing = Self {
             tenant,
             compute,
             negotiation: Negotiation::new(schemes),
-            compute_until: cx.now + duration(limits.compute_security_timeout_ms),
-            tenant_until: cx.now + duration(limits.tenant_step_timeout_ms),
+            deadline: cx.now + compute_left,
+            step_since: cx.now,
+            compute_left,
         };
         securing.tenant.link.read(out);
         securing.compute.read(out);
@@ -55,10 +57,26 @@ impl Securing {
     }
 
     pub(super) fn deadline(&self) -> Instant {
-        match self.negotiation.waiting_for().map(Step::side) {
-            Some(Side::Compute) | None => self.compute_until,
-            Some(Side::Tenant) => self.tenant_until,
+        self.deadline
+    }
+
+    /// Sets the deadline of the step that is due, if it is another than `before`. The tenant's time does
+    /// not count as the compute node's: a user may take long, and then the result still needs a moment.
+    fn stepped(&mut self, cx: &Context, before: Option<Step>) {
+        let due = self.negotiation.waiting_for();
+        if due == before {
+            return;
         }
+        if before.map(Step::side) == Some(Side::Compute) {
+            let taken = cx.now.saturating_duration_since(self.step_since);
+            self.compute_left = self.compute_left.saturating_sub(taken);
+        }
+        self.step_since = cx.now;
+        self.deadline = cx.now
+            + match due.map(Step::side) {
+                Some(Side::Tenant) => duration(cx.settings.limits.tenant_step_timeout_ms),
+                Some(Side::Compute) | None => self.compute_left,
+            };
     }
 
     pub(super) fn step(mut self, cx: &Context, input: Input, out: &mut Outbox) -> Phase {
@@ -87,11 +105,15 @@ impl Securing {
             }
             Input::Ended { from: Side::Compute } => {
                 self.compute.set_ended();
+                let waited_for = self.negotiation.waiting_for();
                 let mut transmits = Vec::new();
                 let result = self.negotiation.ended(Side::Compute, &mut transmits);
                 self.transmit(&transmits, out);
                 match result {
-                    Ok(()) => Phase::Securing(Box::new(self)),
+                    Ok(()) => {
+                        self.stepped(cx, waited_for);
+                        Phase::Securing(Box::new(self))
+                    }
                     Err(error) => self.fail(cx, error, out),
                 }
             }
@@ -120,9 +142,7 @@ impl Securing {
         self.transmit(&transmits, out);
         match progress {
             Ok(Progress::Continue) => {
-                if self.negotiation.waiting_for() != waited_for {
-                    self.tenant_until = cx.now + duration(cx.settings.limits.tenant_step_timeout_ms);
-                }
+                self.stepped(cx, waited_for);
                 Phase::Securing(Box::new(self))
             }
             Ok(Progress::Established(residue)) => {
