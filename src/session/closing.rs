@@ -3,7 +3,7 @@
 //! | who ended | to the tenant | to the compute node |
 //! | --- | --- | --- |
 //! | compute: FIN | what was read, Close 1000 "Target closed", FIN | FIN |
-//! | compute: reset | what was read, Close 1011, FIN | nothing |
+//! | compute: reset, while relaying | what was read, Close 1011, FIN | nothing |
 //! | tenant: Close frame | what was read, the Close echoed, FIN | what was queued, FIN |
 //! | tenant: FIN without Close | what was read, FIN | what was queued, FIN |
 //! | tenant: reset | nothing | FIN; what was queued is void |
@@ -138,7 +138,10 @@ fn end(cx: &Context, tenant: Link, compute: Option<Link>, reason: CloseReason, o
     let limits = &cx.settings.limits;
     let mut closing = Closing {
         tenant,
-        compute_stage: if compute.is_some() { Stage::Flushing } else { Stage::Done },
+        compute_stage: match &compute {
+            Some(compute) if !compute.is_broken() => Stage::Flushing,
+            _ => Stage::Done,
+        },
         compute,
         tenant_stage: Stage::Flushing,
         drained: 0,

@@ -103,27 +103,24 @@ impl Securing {
                 self.compute.written(out);
                 Phase::Securing(Box::new(self))
             }
-            Input::Ended { from: Side::Compute } => {
-                self.compute.set_ended();
-                let waited_for = self.negotiation.waiting_for();
-                let mut transmits = Vec::new();
-                let result = self.negotiation.ended(Side::Compute, &mut transmits);
-                self.transmit(&transmits, out);
-                match result {
-                    Ok(()) => {
-                        self.stepped(cx, waited_for);
-                        Phase::Securing(Box::new(self))
-                    }
-                    Err(error) => self.fail(cx, error, out),
-                }
+            Input::Ended { from: Side::Compute } => self.compute_ended(cx, out),
+            // QEMU's refusals arrive with a reset behind them when it left something of ours unread.
+            Input::Failed(Failure::Read { from: Side::Compute, .. }) => {
+                self.compute.set_broken();
+                self.compute_ended(cx, out)
+            }
+            // What it said before may be here still, and the read that is open will tell.
+            Input::Failed(Failure::Write { to: Side::Compute, .. }) => {
+                self.compute.write_failed();
+                Phase::Securing(Box::new(self))
             }
             Input::Ended { from: Side::Tenant } => {
                 self.tenant.link.set_ended();
                 self.close(cx, CloseReason::TenantEnded, out)
             }
-            Input::Failed(Failure::Read { from: side, source } | Failure::Write { to: side, source }) => {
-                self.close(cx, CloseReason::of_side(side, source), out)
-            }
+            Input::Failed(
+                Failure::Read { from: Side::Tenant, source } | Failure::Write { to: Side::Tenant, source },
+            ) => self.close(cx, CloseReason::TenantFailed(source), out),
             Input::Deadline => {
                 let mut transmits = Vec::new();
                 let error = self.negotiation.timed_out(&mut transmits);
@@ -156,6 +153,22 @@ impl Securing {
                     to_compute: Some(Chunk::copied_from(&residue.to_compute)),
                 };
                 Relay::start(cx, self.tenant, self.compute, residue, out)
+            }
+            Err(error) => self.fail(cx, error, out),
+        }
+    }
+
+    /// No more comes from the compute node; the tenant may still have to be told why.
+    fn compute_ended(mut self, cx: &Context, out: &mut Outbox) -> Phase {
+        self.compute.set_ended();
+        let waited_for = self.negotiation.waiting_for();
+        let mut transmits = Vec::new();
+        let result = self.negotiation.ended(Side::Compute, &mut transmits);
+        self.transmit(&transmits, out);
+        match result {
+            Ok(()) => {
+                self.stepped(cx, waited_for);
+                Phase::Securing(Box::new(self))
             }
             Err(error) => self.fail(cx, error, out),
         }
