@@ -96,10 +96,15 @@ pub(super) fn secure(
     if tenant.link.has_ended() {
         return closing::close(cx, tenant, Some(compute), CloseReason::TenantEnded, out);
     }
-    match &cx.settings.security {
-        Security::Rfb(schemes) => Securing::start(cx, tenant, compute, schemes, early, &residue, out),
+    let phase = match &cx.settings.security {
+        Security::Rfb(schemes) => Securing::start(cx, tenant, compute, schemes, early.bytes, &residue, out),
         Security::None => {
-            Relay::start(cx, tenant, compute, Residue { to_tenant: Some(residue), to_compute: early }, out)
+            let residue = Residue { to_tenant: Some(residue), to_compute: early.bytes };
+            Relay::start(cx, tenant, compute, residue, out)
         }
+    };
+    match early.end {
+        Some(stream_end) => phase.end_stream(cx, stream_end, out),
+        None => phase,
     }
 }

@@ -8,7 +8,7 @@ use super::limits::duration;
 use super::link::Link;
 use super::phase::Phase;
 use super::relay::{Relay, Residue};
-use super::tenant::Tenant;
+use super::tenant::{StreamEnd, Tenant};
 use super::{Context, Input, LOG_TARGET, Outbox, Side};
 use crate::proto::bytes::Chunk;
 use crate::proto::rfb::{AuthScheme, Negotiation, Progress, RfbError, Step, Transmit};
@@ -84,11 +84,15 @@ impl Securing {
             Input::Received { from: Side::Tenant, mut chunk } => {
                 self.tenant.link.read_done();
                 let stream_end = self.tenant.deframe(&mut chunk, out);
-                if let Some(stream_end) = stream_end {
-                    return closing::close_stream(cx, self.tenant, Some(self.compute), stream_end, out);
+                match stream_end {
+                    None => {
+                        self.tenant.link.read(out);
+                        self.negotiate(cx, Side::Tenant, chunk.bytes(), out)
+                    }
+                    Some(end) => {
+                        self.negotiate(cx, Side::Tenant, chunk.bytes(), out).end_stream(cx, end, out)
+                    }
                 }
-                self.tenant.link.read(out);
-                self.negotiate(cx, Side::Tenant, chunk.bytes(), out)
             }
             Input::Received { from: Side::Compute, chunk } => {
                 self.compute.read_done();
@@ -192,6 +196,10 @@ impl Securing {
             cx.number
         );
         self.close(cx, CloseReason::Rfb(error), out)
+    }
+
+    pub(super) fn close_stream(self, cx: &Context, stream_end: StreamEnd, out: &mut Outbox) -> Phase {
+        closing::close_stream(cx, self.tenant, Some(self.compute), stream_end, out)
     }
 
     fn close(self, cx: &Context, reason: CloseReason, out: &mut Outbox) -> Phase {
