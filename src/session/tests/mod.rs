@@ -10,6 +10,8 @@ use crate::console::ConsoleType;
 
 mod closing;
 mod conversation;
+mod refusals;
+mod upgrade_vectors;
 
 /// The token that every upgrade below presents.
 const TOKEN: &str = "ab5a1e5e-70c0-4e11-9a55-5ec2e7ab1e00";
