@@ -3,12 +3,12 @@
 //! | who ended | to the tenant | to the compute node |
 //! | --- | --- | --- |
 //! | compute: FIN | what was read, Close 1000 "Target closed", FIN | FIN |
-//! | compute: reset | what was read, Close 1011, FIN | nothing |
+//! | compute: reset, while relaying | what was read, Close 1011, FIN | nothing |
 //! | tenant: Close frame | what was read, the Close echoed, FIN | what was queued, FIN |
 //! | tenant: FIN without Close | what was read, FIN | what was queued, FIN |
 //! | tenant: reset | nothing | FIN; what was queued is void |
 //! | tenant: broken frame | what was read, Close with the frame's code, FIN | what was queued, FIN |
-//! | refused before the console | Close, empty (or explained), FIN | nothing |
+//! | refused before the console | Close, empty (or explained), FIN | FIN if it was connected |
 //! | RFB negotiation failed | its reason if RFB allows one, Close 1000, FIN | Nova's abort byte if due, FIN |
 //! | a step took too long | Close, empty (or explained), FIN | FIN |
 //! | this process ends | Close 1001, FIN | FIN |
@@ -136,16 +136,19 @@ pub(super) fn close_http(cx: &Context, tenant: Link, end_of_http: HttpEnd, out: 
 
 fn end(cx: &Context, tenant: Link, compute: Option<Link>, reason: CloseReason, out: &mut Outbox) -> Phase {
     let limits = &cx.settings.limits;
-    let close_until = cx.now + duration(limits.close_timeout_ms);
     let mut closing = Closing {
         tenant,
-        compute_stage: if compute.is_some() { Stage::Flushing } else { Stage::Done },
+        compute_stage: match &compute {
+            Some(compute) if !compute.is_broken() => Stage::Flushing,
+            _ => Stage::Done,
+        },
         compute,
         tenant_stage: Stage::Flushing,
         drained: 0,
         reason,
         flush_until: cx.now + duration(limits.flush_timeout_ms),
-        close_until,
+        // Set anew when draining begins.
+        close_until: cx.now + duration(limits.close_timeout_ms),
     };
     match &closing.reason {
         CloseReason::TenantFailed(_) => {
@@ -167,11 +170,14 @@ impl Closing {
     }
 
     pub(super) fn deadline(&self) -> Instant {
-        if self.compute_stage == Stage::Done {
-            self.close_until
-        } else {
-            self.flush_until.min(self.close_until)
-        }
+        // A side that has done its part does not wake the session any more.
+        let until = |stage| match stage {
+            Stage::Flushing => Some(self.flush_until),
+            Stage::Draining => Some(self.close_until),
+            Stage::Done => None,
+        };
+        let sides = [until(self.tenant_stage), until(self.compute_stage)];
+        sides.into_iter().flatten().min().unwrap_or(self.close_until)
     }
 
     /// Whether the connection had been upgraded.
@@ -217,17 +223,18 @@ impl Closing {
             Input::Deadline => {
                 if cx.now >= self.flush_until {
                     self.compute_stage = Stage::Done;
+                    if self.tenant_stage == Stage::Flushing {
+                        self.tenant_stage = Stage::Done;
+                    }
                 }
-                if cx.now >= self.close_until {
+                if self.tenant_stage == Stage::Draining && cx.now >= self.close_until {
                     self.tenant_stage = Stage::Done;
                 }
             }
-            Input::Kill(_) => {
-                self.tenant_stage = Stage::Done;
-                self.compute_stage = Stage::Done;
-            }
+            // The session ends already, and soon: cutting it short could send RST behind its Close frame.
+            Input::Kill(_)
             // Answers to what was asked before the end, and what the compute node still says.
-            Input::Received { from: Side::Compute, .. }
+            | Input::Received { from: Side::Compute, .. }
             | Input::Ended { from: Side::Compute }
             | Input::Authorized(_)
             | Input::Resolved(_)

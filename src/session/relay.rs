@@ -145,7 +145,7 @@ impl Relay {
         closing::close(cx, self.tenant, Some(self.compute), reason, out)
     }
 
-    fn close_stream(self, cx: &Context, stream_end: StreamEnd, out: &mut Outbox) -> Phase {
+    pub(super) fn close_stream(self, cx: &Context, stream_end: StreamEnd, out: &mut Outbox) -> Phase {
         self.log_end(cx, &stream_end.to_string());
         closing::close_stream(cx, self.tenant, Some(self.compute), stream_end, out)
     }

@@ -100,6 +100,8 @@ impl Request {
 
     fn answer(self, cx: &Context, request: http::Request, out: &mut Outbox) -> Phase {
         let Self { mut tenant, head: residue, .. } = self;
+        // An empty buffer would be held for as long as the answer and the pause behind it take.
+        let residue = if residue.is_empty() { Chunk::default() } else { residue };
         match upgrade::decide(&request, &cx.settings.upgrade) {
             Upgrade::Accept(accept) => {
                 if accept.connection_missing {

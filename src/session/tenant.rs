@@ -150,20 +150,31 @@ impl Tenant {
 #[derive(Debug)]
 pub(super) struct Upgraded {
     pub(super) tenant: Tenant,
-    early: Option<Chunk>,
+    early: Early,
+}
+
+/// What a tenant said before its console was there.
+#[derive(Debug, Default)]
+pub(super) struct Early {
+    /// Console bytes
+    pub(super) bytes: Option<Chunk>,
+    /// How the stream ended behind them. A script that sends a file and closes at once must get its file
+    /// delivered, so the end waits for its turn.
+    pub(super) end: Option<StreamEnd>,
 }
 
 impl Upgraded {
     pub(super) fn new(tenant: Tenant) -> Self {
-        Self { tenant, early: None }
+        Self { tenant, early: Early::default() }
     }
 
-    /// Takes wire bytes that arrived early.
+    /// Takes wire bytes that arrived early. Returns the end of the stream unless bytes stand before it.
     pub(super) fn received(&mut self, mut chunk: Chunk, out: &mut Outbox) -> Option<StreamEnd> {
         let end = self.tenant.deframe(&mut chunk, out);
         if !chunk.is_empty() {
             // A buffer of the right size: this one may wait for a minute.
-            self.early = Some(Chunk::copied_from(chunk.bytes()));
+            self.early = Early { bytes: Some(Chunk::copied_from(chunk.bytes())), end };
+            return None;
         }
         if end.is_none() {
             self.read(out);
@@ -173,13 +184,13 @@ impl Upgraded {
 
     /// Reads on while nothing is held; also how the tenant's end is noticed.
     pub(super) fn read(&mut self, out: &mut Outbox) {
-        if self.early.is_none() {
+        if self.early.bytes.is_none() {
             self.tenant.link.read(out);
         }
     }
 
     /// The console can take bytes now: here is the tenant, and what it said.
-    pub(super) fn into_parts(self) -> (Tenant, Option<Chunk>) {
+    pub(super) fn into_parts(self) -> (Tenant, Early) {
         (self.tenant, self.early)
     }
 }
