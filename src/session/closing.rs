@@ -137,13 +137,13 @@ pub(super) fn close_http(cx: &Context, tenant: Link, end_of_http: HttpEnd, out: 
 fn end(cx: &Context, tenant: Link, compute: Option<Link>, reason: CloseReason, out: &mut Outbox) -> Phase {
     let limits = &cx.settings.limits;
     let mut closing = Closing {
-        tenant,
         compute_stage: match &compute {
             Some(compute) if !compute.is_broken() => Stage::Flushing,
             _ => Stage::Done,
         },
         compute,
-        tenant_stage: Stage::Flushing,
+        tenant_stage: if tenant.is_broken() { Stage::Done } else { Stage::Flushing },
+        tenant,
         drained: 0,
         reason,
         flush_until: cx.now + duration(limits.flush_timeout_ms),
