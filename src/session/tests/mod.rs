@@ -10,7 +10,11 @@ use crate::console::ConsoleType;
 
 mod closing;
 mod conversation;
+mod phases;
+mod ping;
 mod refusals;
+mod residue;
+mod splits;
 mod upgrade_vectors;
 
 /// The token that every upgrade below presents.
