@@ -14,8 +14,11 @@ mod phases;
 mod ping;
 mod refusals;
 mod residue;
+mod secrets;
+mod size;
 mod splits;
 mod upgrade_vectors;
+mod web;
 
 /// The token that every upgrade below presents.
 const TOKEN: &str = "ab5a1e5e-70c0-4e11-9a55-5ec2e7ab1e00";
