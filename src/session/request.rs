@@ -85,6 +85,11 @@ impl Request {
     fn parse(mut self, cx: &Context, out: &mut Outbox) -> Phase {
         match self.parser.parse(self.head.bytes(), &cx.settings.limits.head()) {
             Ok(None) => {
+                // A slow sender must not hold a whole read buffer for its few bytes. A head that grows has
+                // at most twice its length, so this copies once.
+                if self.head.capacity() > self.head.len().saturating_mul(2) {
+                    self.head = Chunk::copied_from(self.head.bytes());
+                }
                 self.tenant.read(out);
                 Phase::Request(Box::new(self))
             }

@@ -252,6 +252,18 @@ fn a_reader_that_is_gone_is_given_up_at_once() {
 }
 
 #[test]
+fn half_a_head_holds_no_more_than_twice_its_bytes() {
+    let mut driver = Driver::accept(vnc());
+    for (piece, held) in
+        [("GET", "Chunk(3 of 3)"), (" /vnc.html", "Chunk(13 of 26)"), (" HTTP", "Chunk(18 of 26)")]
+    {
+        driver.receive(Side::Tenant, piece.as_bytes());
+        let debug = format!("{:?}", driver.session);
+        assert!(debug.contains(held), "{held}: {debug}");
+    }
+}
+
+#[test]
 fn a_probe_that_says_nothing_leaves_nothing() {
     let mut driver = Driver::accept(vnc());
     driver.end(Side::Tenant);
