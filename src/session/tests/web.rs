@@ -165,6 +165,7 @@ fn other_methods_get_405_and_so_does_everything_without_a_web_root() {
         driver.flush();
         let sent = String::from_utf8(driver.take_sent(Side::Tenant)).unwrap();
         assert!(sent.starts_with("HTTP/1.1 405 Method Not Allowed\r\n"), "{method}: {sent}");
+        assert!(sent.contains("\r\nAllow: "), "RFC 9110 section 15.5.6: {sent}");
         assert_eq!(sent.ends_with("</html>\n"), has_body, "{method}");
         assert_eq!(driver.finish().name(), "http");
     }
