@@ -19,8 +19,10 @@ pub(super) struct Securing {
     tenant: Tenant,
     compute: Link,
     negotiation: Negotiation,
-    /// For all steps of the compute node together
+    /// For all steps of the compute node together; the tenant's steps put it off
     compute_until: Instant,
+    /// When the present step began
+    step_since: Instant,
     /// For the tenant's present step
     tenant_until: Instant,
 }
@@ -41,6 +43,7 @@ impl Securing {
             compute,
             negotiation: Negotiation::new(schemes),
             compute_until: cx.now + duration(limits.compute_security_timeout_ms),
+            step_since: cx.now,
             tenant_until: cx.now + duration(limits.tenant_step_timeout_ms),
         };
         securing.tenant.link.read(out);
@@ -122,6 +125,11 @@ impl Securing {
         match progress {
             Ok(Progress::Continue) => {
                 if self.negotiation.waiting_for() != waited_for {
+                    // A browser that is slow, as it may be, must not use up the compute node's time.
+                    if waited_for.map(Step::side) == Some(Side::Tenant) {
+                        self.compute_until += cx.now.saturating_duration_since(self.step_since);
+                    }
+                    self.step_since = cx.now;
                     self.tenant_until = cx.now + duration(cx.settings.limits.tenant_step_timeout_ms);
                 }
                 Phase::Securing(Box::new(self))
