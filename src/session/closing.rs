@@ -201,6 +201,22 @@ impl Closing {
                     }
                 }
             }
+            Input::Received { from: Side::Compute, .. } => {
+                if let Some(compute) = &mut self.compute {
+                    compute.read_done();
+                    if self.compute_stage == Stage::Draining {
+                        compute.read(out);
+                    }
+                }
+            }
+            Input::Ended { from: Side::Compute } => {
+                if let Some(compute) = &mut self.compute {
+                    compute.set_ended();
+                }
+                if self.compute_stage == Stage::Draining {
+                    self.compute_stage = Stage::Done;
+                }
+            }
             Input::Ended { from: Side::Tenant } => {
                 self.tenant.set_ended();
                 if self.tenant_stage == Stage::Draining {
@@ -229,10 +245,8 @@ impl Closing {
                 self.tenant_stage = Stage::Done;
                 self.compute_stage = Stage::Done;
             }
-            // Answers to what was asked before the end, and what the compute node still says.
-            Input::Received { from: Side::Compute, .. }
-            | Input::Ended { from: Side::Compute }
-            | Input::Authorized(_)
+            // Answers to what was asked before the end.
+            Input::Authorized(_)
             | Input::Resolved(_)
             | Input::File(_)
             | Input::Connected
@@ -242,9 +256,17 @@ impl Closing {
     }
 
     fn advance(mut self, cx: &Context, out: &mut Outbox) -> Phase {
-        if self.compute_stage == Stage::Flushing && self.compute.as_ref().is_some_and(Link::is_flushed) {
+        if self.compute_stage == Stage::Flushing
+            && let Some(compute) = &mut self.compute
+            && compute.is_flushed()
+        {
             out.push(Output::ShutdownWrite(Side::Compute));
-            self.compute_stage = Stage::Done;
+            if compute.has_ended() || matches!(self.reason, CloseReason::TenantFailed(_)) {
+                self.compute_stage = Stage::Done;
+            } else {
+                self.compute_stage = Stage::Draining;
+                compute.read(out);
+            }
         }
         if self.tenant_stage == Stage::Flushing && self.tenant.is_flushed() {
             out.push(Output::ShutdownWrite(Side::Tenant));
