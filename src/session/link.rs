@@ -39,6 +39,13 @@ impl Link {
         self.ended = true;
     }
 
+    /// The connection broke: nothing is under way any more, and nothing more can be.
+    pub(super) fn set_failed(&mut self) {
+        self.set_ended();
+        self.writing = false;
+        self.queued = None;
+    }
+
     pub(super) fn has_ended(&self) -> bool {
         self.ended
     }

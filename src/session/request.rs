@@ -62,9 +62,11 @@ impl Request {
                 self.tenant.set_ended();
                 self.give_up(cx, out)
             }
-            Input::Failed(Failure::Read { .. } | Failure::Write { .. })
-            | Input::Deadline
-            | Input::Kill(_) => self.give_up(cx, out),
+            Input::Failed(Failure::Read { .. } | Failure::Write { .. }) => {
+                self.tenant.set_failed();
+                self.give_up(cx, out)
+            }
+            Input::Deadline | Input::Kill(_) => self.give_up(cx, out),
             _ => Phase::Request(Box::new(self)),
         }
     }

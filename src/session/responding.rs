@@ -85,6 +85,10 @@ impl Responding {
                 }
             }
             Input::Failed(Failure::Overloaded(_)) => self.refuse(cx, Status::SERVICE_UNAVAILABLE, out),
+            Input::Failed(Failure::Read { .. } | Failure::Write { .. }) => {
+                self.tenant.set_failed();
+                closing::close_http(cx, self.tenant, HttpEnd::Broken, out)
+            }
             // A half-sent file cannot be mended: the connection's end tells the browser.
             Input::Failed(_)
             | Input::Ended { .. }
