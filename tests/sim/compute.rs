@@ -130,8 +130,7 @@ impl Compute {
     }
 
     pub(crate) fn can_read(&self, now: Duration, socket: &Socket) -> bool {
-        let news =
-            (socket.to_peer.at_end() && !self.seen_fin) || (socket.proxy_reset && !self.seen_reset);
+        let news = if socket.proxy_reset { !self.seen_reset } else { socket.to_peer.at_end() && !self.seen_fin };
         !socket.peer_reset && !self.actor.is_stalled(now) && (socket.to_peer.arrived() > 0 || news)
     }
 
