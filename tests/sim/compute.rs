@@ -155,7 +155,8 @@ impl Compute {
 
     /// Says something that is no part of its protocol.
     pub(crate) fn go_astray(&mut self, rng: &mut Prng) {
-        let garbage = rng.bytes(20);
+        // Whichever message of the handshake is due: no version, no types, and no good result.
+        let garbage = [&[0, 1], rng.bytes(18).as_slice()].concat();
         let position = self.actor.position();
         if self.console_from.is_some_and(|from| position < from) {
             self.went_astray = true;

@@ -182,7 +182,7 @@ pub(crate) fn check_end(conn: &Conn, settings: &Settings) -> Result<(), Violatio
     let Some(reason) = &facts.reason else { return Ok(()) };
     holds("L4", is_plausible(conn, reason), || format!("the end is called \"{reason}\""))?;
     check_pongs(conn)?;
-    check_web(conn, reason)?;
+    check_web(conn)?;
 
     let rfb = is_rfb(settings);
     if facts.relayed && rfb && seen.data.len() >= HANDSHAKE.len() {
@@ -337,7 +337,7 @@ fn check_pongs(conn: &Conn) -> Result<(), Violation> {
 }
 
 /// Files come whole, as asked for and in order; an error ends the connection.
-fn check_web(conn: &Conn, reason: &CloseReason) -> Result<(), Violation> {
+fn check_web(conn: &Conn) -> Result<(), Violation> {
     let responses = &conn.tenant.seen.responses;
     for (position, (status, body)) in responses.iter().enumerate() {
         let right = match status {
@@ -347,7 +347,7 @@ fn check_web(conn: &Conn, reason: &CloseReason) -> Result<(), Violation> {
         holds("L1", right, || format!("answer {position} has status {status} and {} bytes", body.len()))?;
     }
     let unfaulted = conn.facts.faults.is_empty() && !conn.facts.killed;
-    if unfaulted && !conn.files.is_empty() && !matches!(reason, CloseReason::TenantFailed(_)) {
+    if unfaulted && !conn.tenant_socket.peer_reset {
         holds("L1", responses.len() == conn.files.len(), || {
             format!("{} answers to {} requests", responses.len(), conn.files.len())
         })?;

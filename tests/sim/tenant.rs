@@ -139,7 +139,8 @@ impl Tenant {
             };
             Act::Frame(Frame::Broken(wire.to_vec(), if wire[0] == 0x81 { 1003 } else { 1002 }))
         } else {
-            Act::Send(b"GET /\nnot HTTP\r\n\r\n".to_vec())
+            // Neither a request nor, behind an upgrade that is under way, a frame.
+            Act::Frame(Frame::Broken(b"GET /\nnot HTTP\r\n\r\n".to_vec(), 1002))
         };
         self.actor.instead(vec![breach, Act::Await(Until::Ended), Act::Fin], false);
     }
