@@ -236,9 +236,17 @@ impl Driver {
         self.input(Input::Deadline);
     }
 
+    /// A compute node answers our FIN with its own.
+    fn compute_leaves(&mut self) {
+        if self.closed.is_none() && self.compute.shut_down && self.compute.reading {
+            self.end(Side::Compute);
+        }
+    }
+
     /// The tenant's own end of an orderly close: its FIN answers ours.
     fn finish(mut self) -> CloseReason {
         self.flush();
+        self.compute_leaves();
         if self.closed.is_none() {
             self.end(Side::Tenant);
         }
