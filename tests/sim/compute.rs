@@ -43,13 +43,7 @@ const REASON: &[u8] = b"\0\0\0\x07no luck";
 
 impl Compute {
     /// `console` is what it does once its console is there.
-    pub(crate) fn new(
-        nature: Nature,
-        rfb: bool,
-        tunnel: bool,
-        console: Vec<Act>,
-        rng: &mut Prng,
-    ) -> Self {
+    pub(crate) fn new(nature: Nature, rfb: bool, tunnel: bool, console: Vec<Act>, rng: &mut Prng) -> Self {
         let (mut acts, mut to_come, mut sent, mut tunnel_len) = (Vec::new(), 0, 0, 0);
         let mut say = |acts: &mut Vec<Act>, bytes: &[u8]| {
             if rng.one_in(4) {
@@ -130,7 +124,8 @@ impl Compute {
     }
 
     pub(crate) fn can_read(&self, now: Duration, socket: &Socket) -> bool {
-        let news = if socket.proxy_reset { !self.seen_reset } else { socket.to_peer.at_end() && !self.seen_fin };
+        let news =
+            if socket.proxy_reset { !self.seen_reset } else { socket.to_peer.at_end() && !self.seen_fin };
         !socket.peer_reset && !self.actor.is_stalled(now) && (socket.to_peer.arrived() > 0 || news)
     }
 

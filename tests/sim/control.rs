@@ -115,7 +115,9 @@ impl SimAuthorizer {
         let known = &self.known[asked.tenant];
         let fails = matches!(asked.answer, Answer::Fails(_));
         let input = match &asked.question {
-            Question::Authorize(_) if fails => Input::Failed(Failure::Authorize(AuthorizeError::TokenInvalid)),
+            Question::Authorize(_) if fails => {
+                Input::Failed(Failure::Authorize(AuthorizeError::TokenInvalid))
+            }
             Question::Authorize(_) => Input::Authorized(Box::new(ConnectInfo {
                 console_type: known.console_type,
                 host: format!("compute-{}", asked.tenant),
@@ -134,7 +136,12 @@ impl SimAuthorizer {
                 let (tenant, len) = file_of(path.as_path().to_str().unwrap());
                 Input::File(FileEvent::Opened {
                     file: FileHandle::new(SimFile { tenant, len }),
-                    meta: FileMeta { len: len as u64, modified_unix_ns: 0, gzip: false, media_type: "text/html" },
+                    meta: FileMeta {
+                        len: len as u64,
+                        modified_unix_ns: 0,
+                        gzip: false,
+                        media_type: "text/html",
+                    },
                     first: Chunk::copied_from(&file_bytes(0, len.min(PIECE))),
                 })
             }

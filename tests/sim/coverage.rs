@@ -101,7 +101,8 @@ impl Coverage {
 
     /// Meaningful cells that no schedule has reached.
     pub(crate) fn missing(&self) -> Vec<(&'static str, Fault)> {
-        let cells = PHASES.iter().enumerate().flat_map(|(row, phase)| FAULTS.map(|fault| (row, *phase, fault)));
+        let cells =
+            PHASES.iter().enumerate().flat_map(|(row, phase)| FAULTS.map(|fault| (row, *phase, fault)));
         cells
             .filter(|(row, phase, fault)| {
                 self.counts[*row][*fault as usize] == 0 && meaningless(phase, *fault).is_none()

@@ -4,7 +4,12 @@
 /// A frame, or something that only looks like one.
 #[derive(Clone, Debug)]
 pub(crate) enum Frame {
-    Data { text: bool, continuation: bool, fin: bool, payload: Vec<u8> },
+    Data {
+        text: bool,
+        continuation: bool,
+        fin: bool,
+        payload: Vec<u8>,
+    },
     Ping(Vec<u8>),
     Pong(Vec<u8>),
     Close(Vec<u8>),
@@ -40,7 +45,13 @@ impl Sent {
     pub(crate) fn encode(&mut self, frame: &Frame, position: usize, key: [u8; 4]) -> Vec<u8> {
         match frame {
             Frame::Data { text, continuation, fin, payload } => {
-                let opcode = if *continuation { 0 } else if *text { 1 } else { 2 };
+                let opcode = if *continuation {
+                    0
+                } else if *text {
+                    1
+                } else {
+                    2
+                };
                 let wire = masked(opcode | if *fin { 0x80 } else { 0 }, payload, key);
                 if self.end.is_none() {
                     self.message_open = !fin;

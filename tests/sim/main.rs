@@ -169,7 +169,12 @@ fn planted_bugs_are_found() {
     let base = Instant::now();
     for bug in BUGS {
         let found = (0..WITHIN).find_map(|seed| Some((seed, run(seed, Some(bug), false, base).violation?)));
-        let (seed, violation) = found.unwrap_or_else(|| panic!("{bug:?} was not found in {WITHIN} schedules"));
+        let (seed, violation) =
+            found.unwrap_or_else(|| panic!("{bug:?} was not found in {WITHIN} schedules"));
+        assert!(
+            run(seed, None, false, base).violation.is_none(),
+            "schedule {seed} fails without {bug:?} too"
+        );
         println!("{bug:?} found by schedule {seed}: {} {}", violation.invariant, violation.text);
         assert!(matches!(violation.invariant, "L1" | "L4"), "{bug:?} was found by {}", violation.invariant);
     }

@@ -100,7 +100,10 @@ fn check_tenant_data(conn: &mut Conn, rfb: bool) -> Result<(), Violation> {
         } else if at < shown && is_refusal(data) {
             return Ok(());
         } else {
-            return Err(Violation { invariant: "L1", text: format!("byte {at} for the tenant is another one") });
+            return Err(Violation {
+                invariant: "L1",
+                text: format!("byte {at} for the tenant is another one"),
+            });
         }
     }
     Ok(())
@@ -225,10 +228,8 @@ pub(crate) fn check_end(conn: &Conn, settings: &Settings) -> Result<(), Violatio
 /// The table's right column, as far as bytes are concerned.
 fn check_compute_end(conn: &Conn, reason: &CloseReason, settings: &Settings) -> Result<(), Violation> {
     let facts = &conn.facts;
-    let flushed = matches!(
-        reason,
-        CloseReason::TenantClosed(_) | CloseReason::TenantEnded | CloseReason::Violation(_)
-    );
+    let flushed =
+        matches!(reason, CloseReason::TenantClosed(_) | CloseReason::TenantEnded | CloseReason::Violation(_));
     let Some(socket) = &conn.compute_socket else { return Ok(()) };
     let lasted = match (facts.closing_since, facts.closed_at) {
         (Some(since), Some(at)) => at - since,
@@ -289,8 +290,7 @@ fn is_plausible(conn: &Conn, reason: &CloseReason) -> bool {
         CloseReason::TenantClosed(code) => match &conn.tenant.sent.end {
             Some(End::Close { wire_end, payload }) => {
                 let sent = payload.first_chunk().map(|code| u16::from_be_bytes(*code));
-                facts.tenant_read >= *wire_end
-                    && sent == code.map(consolegate::proto::ws::StatusCode::as_u16)
+                facts.tenant_read >= *wire_end && sent == code.map(consolegate::proto::ws::StatusCode::as_u16)
             }
             _ => false,
         },

@@ -61,7 +61,9 @@ pub(crate) fn console_type(phase: &str, rng: &mut Prng) -> ConsoleType {
     match phase {
         "securing" => ConsoleType::NoVnc,
         "responding" => rng.pick(&[ConsoleType::NoVnc, ConsoleType::SpiceHtml5]),
-        _ => rng.pick(&[ConsoleType::NoVnc, ConsoleType::NoVnc, ConsoleType::SpiceHtml5, ConsoleType::Serial]),
+        _ => {
+            rng.pick(&[ConsoleType::NoVnc, ConsoleType::NoVnc, ConsoleType::SpiceHtml5, ConsoleType::Serial])
+        }
     }
 }
 
@@ -205,10 +207,12 @@ fn use_console(acts: &mut Vec<Act>, text: bool, compute_ends: bool, rng: &mut Pr
         let len = rng.pick(&[1, 10, 125, 126, 1_000, 3_000]);
         let payload = if text { vec![b'k'; len] } else { rng.bytes(len) };
         // The key stroke's place in the run of bytes must show, also in text.
-        let payload: Vec<u8> =
-            payload.iter().zip(b'a'..=b'z').map(|(byte, letter)| if text { letter } else { *byte }).chain(
-                payload.iter().skip(26).copied(),
-            ).collect();
+        let payload: Vec<u8> = payload
+            .iter()
+            .zip(b'a'..=b'z')
+            .map(|(byte, letter)| if text { letter } else { *byte })
+            .chain(payload.iter().skip(26).copied())
+            .collect();
         let text = text && rng.one_in(2);
         frames(acts, &payload, text, rng);
         if rng.one_in(3) {

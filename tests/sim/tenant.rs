@@ -75,7 +75,8 @@ impl Tenant {
     }
 
     pub(crate) fn can_read(&self, now: Duration, socket: &Socket) -> bool {
-        let news = if socket.proxy_reset { !self.seen.reset } else { socket.to_peer.at_end() && !self.seen.fin };
+        let news =
+            if socket.proxy_reset { !self.seen.reset } else { socket.to_peer.at_end() && !self.seen.fin };
         !socket.peer_reset && !self.actor.is_stalled(now) && (socket.to_peer.arrived() > 0 || news)
     }
 
