@@ -261,7 +261,7 @@ impl SimEngine {
             if let Some(Dial::Accepted(at) | Dial::Refused(at)) = conn.dialing {
                 times.push(at);
             }
-            times.extend(conn.tenant.actor.wakes_at(self.now));
+            times.extend(conn.tenant.wakes_at(self.now));
             times.extend(conn.compute.actor.wakes_at(self.now));
             if conn.state == State::Live && !conn.tenant_socket.peer_reset {
                 times.push(PATIENCE);
@@ -361,6 +361,9 @@ impl SimEngine {
         match fault {
             Fault::TenantFin => conn.tenant.leave(Act::Fin),
             Fault::TenantReset => conn.tenant.leave(Act::Reset),
+            Fault::TenantStall if conn.tenant.seen.upgraded && rng.one_in(2) => {
+                conn.tenant.flood(self.now + Duration::from_secs(2), rng);
+            }
             Fault::TenantStall => conn.tenant.actor.stall(forever),
             Fault::TenantClose => conn.tenant.close(rng),
             Fault::TenantBreach => {
@@ -470,9 +473,13 @@ impl Engine for SimEngine {
             }
             Output::Write { to: side, .. } if !is_there(side) => Some("a write without a socket"),
             Output::Write { to: side, chunk } => {
+                // Control frames wait in the session: too many of them would show here at last.
+                let most = oracle::held_bytes_max(&self.settings);
                 let operations = &mut conn.operations[side as usize];
                 let fault = if chunk.is_empty() {
                     Some("an empty write")
+                } else if conn.tenant.seen.upgraded && chunk.len() > most {
+                    Some("a write longer than a session may hold")
                 } else if operations.shut {
                     Some("a write behind the FIN")
                 } else if operations.write_open {

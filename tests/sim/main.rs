@@ -20,6 +20,7 @@ mod oracle;
 mod plan;
 mod planted;
 mod prng;
+mod regressions;
 mod script;
 mod tcp;
 mod tenant;

@@ -55,6 +55,12 @@ fn preamble(conn: &Conn, rfb: bool) -> Vec<u8> {
     preamble
 }
 
+/// The most that a session may hold for one side: what is being written, one read behind it, and some
+/// control frames.
+pub(crate) fn held_bytes_max(settings: &Settings) -> usize {
+    2 * size(settings.limits.read_bytes) + 512
+}
+
 /// After each step: L1 and R1 as far as bytes have come, L2.
 pub(crate) fn check_bytes(conn: &mut Conn, settings: &Settings) -> Result<(), Violation> {
     if let Some(fault) = conn.tenant.seen.fault {
@@ -78,7 +84,7 @@ pub(crate) fn check_bytes(conn: &mut Conn, settings: &Settings) -> Result<(), Vi
     let to_compute = conn.tenant.sent.payload_within(facts.tenant_read).saturating_sub(said);
     let to_compute =
         to_compute.saturating_sub(facts.to_compute.saturating_sub(preamble_len)) + waiting(Side::Compute);
-    let most = 2 * size(settings.limits.read_bytes) + 512;
+    let most = held_bytes_max(settings);
     holds("L2", conn.state != State::Live || to_tenant.max(to_compute) <= most, || {
         format!("{to_tenant} bytes held for the tenant, {to_compute} for the compute node, {most} allowed")
     })
