@@ -120,7 +120,7 @@ impl fmt::Debug for TokenHash {
 }
 
 /// What a valid token leads to: one row of `console_auth_tokens`, less the token itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct ConnectInfo {
     /// `console_type`
     pub console_type: ConsoleType,
@@ -136,6 +136,23 @@ pub struct ConnectInfo {
     pub expires: i64,
     /// `access_url_base`: the URL handed out, without the token; decides the Origin's scheme
     pub access_url_base: Option<String>,
+}
+
+impl fmt::Debug for ConnectInfo {
+    /// All but the access path, which can hold a session of the hypervisor (XenServer's `OpaqueRef`).
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { console_type, host, port, internal_access_path, instance_uuid, expires, access_url_base } =
+            self;
+        f.debug_struct("ConnectInfo")
+            .field("console_type", console_type)
+            .field("host", host)
+            .field("port", port)
+            .field("internal_access_path", &internal_access_path.as_ref().map(|_| "***"))
+            .field("instance_uuid", instance_uuid)
+            .field("expires", expires)
+            .field("access_url_base", access_url_base)
+            .finish()
+    }
 }
 
 #[cfg(test)]

@@ -1,1 +1,36 @@
-//! (being written)
+//! The slow path: whatever blocks, on one thread named `control` that no worker ever waits for.
+//!
+//! Sessions ask through the trait [`Authorizer`](crate::session::Authorizer); each [`Question`] becomes a
+//! task that is answered exactly once, also when it fails, takes too long or the process ends:
+//!
+//! * a token is looked up in the cell database ([`consoleauth`], [`sql`]),
+//! * a compute node's name is resolved,
+//! * a web file is opened and read.
+//!
+//! The thread runs a `tokio-uring` runtime where the kernel allows one, else plain tokio. It also takes the
+//! process' signals. [`token_tool`] is the subcommand `consolegate token`, which runs without any of this.
+//!
+//! Nothing is contacted at start: with database and name servers down, the program serves its web files.
+//!
+//! [`Question`]: crate::session::Question
+
+mod answer;
+pub mod config;
+pub mod consoleauth;
+mod desk;
+mod files;
+mod resolve;
+mod runtime;
+mod signals;
+pub mod sql;
+mod thread;
+pub mod token_tool;
+
+pub use consoleauth::PortCheck;
+pub use thread::{Control, ControlSettings};
+
+/// Our clock: whole seconds since 1970, UTC, as `oslo_utils.timeutils.utcnow_ts` gives them.
+pub(crate) fn unix_now() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}

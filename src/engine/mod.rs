@@ -2,7 +2,7 @@
 //! system calls.
 //!
 //! The seam is completion-shaped: an operation is submitted, and later its completion is an
-//! [`Input`](crate::session::Input). `io_uring` gives completions by nature; the [`epoll`] engine makes
+//! [`Input`]. `io_uring` gives completions by nature; the [`epoll`] engine makes
 //! them (it tries the call, parks on `WouldBlock`, and reports when the call is done). Which system call
 //! carries an output out is the engine's business alone, so an engine can be added without a change here.
 //!
@@ -15,6 +15,7 @@ use std::time::Instant;
 
 use crate::session::{Input, Output};
 
+pub mod descriptors;
 pub mod epoll;
 pub mod listener;
 mod pool;

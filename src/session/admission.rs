@@ -9,6 +9,7 @@ use super::connecting::Connecting;
 use super::control::{AuthorizeError, Question};
 use super::error::{CloseReason, Failure, Refusal};
 use super::limits::duration;
+use super::link::Link;
 use super::phase::Phase;
 use super::tenant::{Tenant, Upgraded};
 use super::{Context, Input, LOG_TARGET, Outbox, Output, Side};
@@ -73,7 +74,7 @@ impl Authorizing {
             }
             input => match waiting(&mut self.upgraded, input, out) {
                 None => Phase::Authorizing(Box::new(self)),
-                Some(end) => end.close(cx, self.upgraded, out),
+                Some(end) => end.close(cx, self.upgraded, None, out),
             },
         }
     }
@@ -101,10 +102,17 @@ pub(super) enum EarlyEnd {
 }
 
 impl EarlyEnd {
-    pub(super) fn close(self, cx: &Context, upgraded: Upgraded, out: &mut Outbox) -> Phase {
+    /// Ends the session; `compute` is the compute node's link if it is connected already.
+    pub(super) fn close(
+        self,
+        cx: &Context,
+        upgraded: Upgraded,
+        compute: Option<Link>,
+        out: &mut Outbox,
+    ) -> Phase {
         match self {
-            Self::Stream(stream_end) => closing::close_stream(cx, upgraded.tenant, None, stream_end, out),
-            Self::Reason(reason) => closing::close(cx, upgraded.tenant, None, reason, out),
+            Self::Stream(stream_end) => closing::close_stream(cx, upgraded.tenant, compute, stream_end, out),
+            Self::Reason(reason) => closing::close(cx, upgraded.tenant, compute, reason, out),
         }
     }
 }

@@ -3,12 +3,12 @@
 //! | who ended | to the tenant | to the compute node |
 //! | --- | --- | --- |
 //! | compute: FIN | what was read, Close 1000 "Target closed", FIN | FIN |
-//! | compute: reset | what was read, Close 1011, FIN | nothing |
+//! | compute: reset, while relaying | what was read, Close 1011, FIN | nothing |
 //! | tenant: Close frame | what was read, the Close echoed, FIN | what was queued, FIN |
 //! | tenant: FIN without Close | what was read, FIN | what was queued, FIN |
 //! | tenant: reset | nothing | FIN; what was queued is void |
 //! | tenant: broken frame | what was read, Close with the frame's code, FIN | what was queued, FIN |
-//! | refused before the console | Close, empty (or explained), FIN | nothing |
+//! | refused before the console | Close, empty (or explained), FIN | FIN if it was connected |
 //! | RFB negotiation failed | its reason if RFB allows one, Close 1000, FIN | Nova's abort byte if due, FIN |
 //! | a step took too long | Close, empty (or explained), FIN | FIN |
 //! | this process ends | Close 1001, FIN | FIN |
@@ -17,9 +17,9 @@
 //! A console stream has no useful half-open state: whoever ends, both end, but only after what was read
 //! has been delivered. Each row has a test of its own in `session/tests/closing.rs`.
 //!
-//! After our last byte the tenant's remaining input is read and discarded until its FIN: closing a socket
-//! with unread input makes the kernel send RST, which destroys the Close frame in flight; browsers then
-//! report 1006.
+//! After our last byte a side's remaining input is read and discarded until its FIN: closing a socket with
+//! unread input makes the kernel send RST. On the tenant's side that destroys the Close frame in flight, and
+//! browsers report 1006; on the compute side it voids what was typed last.
 
 use std::time::Instant;
 
@@ -29,7 +29,7 @@ use super::link::Link;
 use super::phase::Phase;
 use super::tenant::{StreamEnd, Tenant};
 use super::{Context, Failure, Input, Outbox, Output, Side};
-use crate::proto::ws::{self, CloseFrame, StatusCode};
+use crate::proto::ws::{self, StatusCode};
 
 /// What the tenant gets last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,11 +102,12 @@ pub(super) fn close(
 ) -> Phase {
     log(cx, &reason);
     match farewell(&reason, cx.settings.explain_refusals) {
-        Farewell::Close(code, text) => tenant.send_control(ws::close(code, text).as_slice(), out),
-        Farewell::CloseEmpty => tenant.send_control(ws::close_empty().as_slice(), out),
+        Farewell::Close(code, text) => tenant.send_close(ws::close(code, text)),
+        Farewell::CloseEmpty => tenant.send_close(ws::close_empty()),
         Farewell::Echo | Farewell::Fin | Farewell::Nothing => {}
     }
-    end(cx, tenant.into_link(), compute, reason, out)
+    let tenant = tenant.into_link(out);
+    end(cx, tenant, compute, reason, out)
 }
 
 /// Ends a session whose tenant's stream of frames has ended; what it said before is with `compute`.
@@ -119,17 +120,13 @@ pub(super) fn close_stream(
 ) -> Phase {
     match stream_end {
         StreamEnd::Closed(frame) => {
-            echo(&mut tenant, &frame, out);
+            //= https://www.rfc-editor.org/rfc/rfc6455#section-5.5.1
+            //# When sending a Close frame in response, the endpoint typically echos the status code it received.
+            tenant.send_close(ws::close_echo(&frame));
             close(cx, tenant, compute, CloseReason::TenantClosed(frame.code), out)
         }
         StreamEnd::Violated(error) => close(cx, tenant, compute, CloseReason::Violation(error), out),
     }
-}
-
-//= https://www.rfc-editor.org/rfc/rfc6455#section-5.5.1
-//# When sending a Close frame in response, the endpoint typically echos the status code it received.
-fn echo(tenant: &mut Tenant, frame: &CloseFrame, out: &mut Outbox) {
-    tenant.send_control(ws::close_echo(frame).as_slice(), out);
 }
 
 /// Ends a connection that was never upgraded.
@@ -139,16 +136,19 @@ pub(super) fn close_http(cx: &Context, tenant: Link, end_of_http: HttpEnd, out: 
 
 fn end(cx: &Context, tenant: Link, compute: Option<Link>, reason: CloseReason, out: &mut Outbox) -> Phase {
     let limits = &cx.settings.limits;
-    let close_until = cx.now + duration(limits.close_timeout_ms);
     let mut closing = Closing {
-        tenant,
-        compute_stage: if compute.is_some() { Stage::Flushing } else { Stage::Done },
+        compute_stage: match &compute {
+            Some(compute) if !compute.is_broken() => Stage::Flushing,
+            _ => Stage::Done,
+        },
         compute,
-        tenant_stage: Stage::Flushing,
+        tenant_stage: if tenant.is_broken() { Stage::Done } else { Stage::Flushing },
+        tenant,
         drained: 0,
         reason,
         flush_until: cx.now + duration(limits.flush_timeout_ms),
-        close_until,
+        // Set anew when draining begins.
+        close_until: cx.now + duration(limits.close_timeout_ms),
     };
     match &closing.reason {
         CloseReason::TenantFailed(_) => {
@@ -170,11 +170,14 @@ impl Closing {
     }
 
     pub(super) fn deadline(&self) -> Instant {
-        if self.compute_stage == Stage::Done {
-            self.close_until
-        } else {
-            self.flush_until.min(self.close_until)
-        }
+        // A side that has done its part does not wake the session any more.
+        let tenant = match self.tenant_stage {
+            Stage::Flushing => Some(self.flush_until),
+            Stage::Draining => Some(self.close_until),
+            Stage::Done => None,
+        };
+        let compute = (self.compute_stage != Stage::Done).then_some(self.flush_until);
+        [tenant, compute].into_iter().flatten().min().unwrap_or(self.close_until)
     }
 
     /// Whether the connection had been upgraded.
@@ -236,17 +239,18 @@ impl Closing {
             Input::Deadline => {
                 if cx.now >= self.flush_until {
                     self.compute_stage = Stage::Done;
+                    if self.tenant_stage == Stage::Flushing {
+                        self.tenant_stage = Stage::Done;
+                    }
                 }
-                if cx.now >= self.close_until {
+                if self.tenant_stage == Stage::Draining && cx.now >= self.close_until {
                     self.tenant_stage = Stage::Done;
                 }
             }
-            Input::Kill(_) => {
-                self.tenant_stage = Stage::Done;
-                self.compute_stage = Stage::Done;
-            }
+            // The session ends already, and soon: cutting it short could send RST behind its Close frame.
+            Input::Kill(_)
             // Answers to what was asked before the end.
-            Input::Authorized(_)
+            | Input::Authorized(_)
             | Input::Resolved(_)
             | Input::File(_)
             | Input::Connected

@@ -54,7 +54,7 @@ impl Connecting {
             Input::Deadline => self.refuse(cx, Refusal::Unreachable(io::ErrorKind::TimedOut.into()), out),
             input => match waiting(&mut self.upgraded, input, out) {
                 None => Phase::Connecting(Box::new(self)),
-                Some(end) => end.close(cx, self.upgraded, out),
+                Some(end) => end.close(cx, self.upgraded, None, out),
             },
         }
     }
@@ -64,7 +64,7 @@ impl Connecting {
         let Some(address) = self.remaining.next() else {
             return self.refuse(cx, Refusal::Unreachable(last), out);
         };
-        tracing::info!(target: LOG_TARGET, "{:3}: connecting to: {}:{}", cx.number, self.info.host, self.info.port);
+        tracing::info!(target: LOG_TARGET, "{:3}: connecting to: {}:{}", cx.number, self.info.host.escape_debug(), self.info.port);
         out.push(Output::Connect(address));
         Phase::Connecting(Box::new(self))
     }
@@ -80,7 +80,7 @@ impl Connecting {
     }
 
     fn refuse(self, cx: &Context, refusal: Refusal, out: &mut Outbox) -> Phase {
-        EarlyEnd::Reason(CloseReason::Refused(refusal)).close(cx, self.upgraded, out)
+        EarlyEnd::Reason(CloseReason::Refused(refusal)).close(cx, self.upgraded, None, out)
     }
 }
 
@@ -96,10 +96,15 @@ pub(super) fn secure(
     if tenant.link.has_ended() {
         return closing::close(cx, tenant, Some(compute), CloseReason::TenantEnded, out);
     }
-    match &cx.settings.security {
-        Security::Rfb(schemes) => Securing::start(cx, tenant, compute, schemes, early, &residue, out),
+    let phase = match &cx.settings.security {
+        Security::Rfb(schemes) => Securing::start(cx, tenant, compute, schemes, early.bytes, &residue, out),
         Security::None => {
-            Relay::start(cx, tenant, compute, Residue { to_tenant: Some(residue), to_compute: early }, out)
+            let residue = Residue { to_tenant: Some(residue), to_compute: early.bytes };
+            Relay::start(cx, tenant, compute, residue, out)
         }
+    };
+    match early.end {
+        Some(stream_end) => phase.end_stream(cx, stream_end, out),
+        None => phase,
     }
 }

@@ -1,7 +1,7 @@
 //! The seam to the control thread: what a session may ask, and how it is answered.
 //!
 //! Name look-ups, disks, SQL and AMQP block, and workers never do: a session asks through an
-//! [`Output::Ask`](super::Output::Ask), and the answer comes back as an [`Input`](super::Input).
+//! [`Output::Ask`](super::Output::Ask), and the answer comes back as an [`Input`].
 
 use std::any::Any;
 use std::fmt;

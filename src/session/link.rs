@@ -12,11 +12,12 @@ pub(super) struct Link {
     reading: bool,
     writing: bool,
     ended: bool,
+    broken: bool,
 }
 
 impl Link {
     pub(super) fn new(side: Side) -> Self {
-        Self { queued: None, side, reading: false, writing: false, ended: false }
+        Self { queued: None, side, reading: false, writing: false, ended: false, broken: false }
     }
 
     /// Asks for bytes, unless that is under way already or the side has ended.
@@ -39,20 +40,13 @@ impl Link {
         self.ended = true;
     }
 
-    /// The connection broke: nothing is under way any more, and nothing more can be.
-    pub(super) fn set_failed(&mut self) {
-        self.set_ended();
-        self.writing = false;
-        self.queued = None;
-    }
-
     pub(super) fn has_ended(&self) -> bool {
         self.ended
     }
 
     /// Writes the chunk, at once or behind what is under way.
     pub(super) fn write(&mut self, chunk: Chunk, out: &mut Outbox) {
-        if chunk.is_empty() {
+        if chunk.is_empty() || self.broken {
             return;
         }
         if self.writing {
@@ -78,6 +72,23 @@ impl Link {
     /// Nothing is being written or waits to be.
     pub(super) fn is_flushed(&self) -> bool {
         !self.writing
+    }
+
+    /// The write has been answered by a failure.
+    pub(super) fn write_failed(&mut self) {
+        debug_assert!(self.writing, "an answer to no write");
+        self.writing = false;
+        self.set_broken();
+    }
+
+    /// The connection broke: nothing more can be written. A read that is open is answered all the same.
+    pub(super) fn set_broken(&mut self) {
+        self.broken = true;
+        self.queued = None;
+    }
+
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken
     }
 
     /// Drops what waits behind the write that is under way.

@@ -52,7 +52,7 @@ pub use error::{CloseReason, Failure, HttpEnd, Refusal};
 pub use limits::Limits;
 pub use phase::PHASE_NAMES;
 use phase::Phase;
-pub use settings::{Security, Settings};
+pub use settings::{InvalidNetwork, Network, Security, Settings};
 
 /// The logger name of Nova's session lines; log pipelines select on it.
 pub const LOG_TARGET: &str = "nova.console.websocketproxy";

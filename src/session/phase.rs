@@ -22,6 +22,7 @@ use super::relay::Relay;
 use super::request::Request;
 use super::responding::Responding;
 use super::securing::Securing;
+use super::tenant::StreamEnd;
 use super::tunnelling::Tunnelling;
 use super::{Context, Input, Outbox};
 
@@ -73,6 +74,16 @@ impl Phase {
             Self::Relaying(phase) => phase.step(cx, input, out),
             Self::Closing(phase) => phase.step(cx, input, out),
             Self::Taken => Self::Taken,
+        }
+    }
+
+    /// The tenant's stream of frames ended behind bytes that brought the session here.
+    pub(super) fn end_stream(self, cx: &Context, stream_end: StreamEnd, out: &mut Outbox) -> Self {
+        match self {
+            Self::Securing(phase) => phase.close_stream(cx, stream_end, out),
+            Self::Relaying(phase) => phase.close_stream(cx, stream_end, out),
+            // Those bytes have ended the session already.
+            phase => phase,
         }
     }
 

@@ -13,7 +13,6 @@ use super::phase::Phase;
 use super::tenant::{StreamEnd, Tenant};
 use super::{Context, Failure, Input, LOG_TARGET, Outbox, Side};
 use crate::proto::bytes::Chunk;
-use crate::proto::ws;
 
 /// A console being used.
 #[derive(Debug)]
@@ -74,10 +73,9 @@ impl Relay {
         match input {
             Input::Received { from: Side::Tenant, mut chunk } => {
                 self.tenant.link.read_done();
-                let stream_end = self.tenant.deframe(&mut chunk);
+                let stream_end = self.tenant.deframe(&mut chunk, out);
                 self.from_tenant += chunk.len() as u64;
                 self.compute.write(chunk, out);
-                self.tenant.answer_ping(out);
                 if let Some(stream_end) = stream_end {
                     return self.close_stream(cx, stream_end, out);
                 }
@@ -138,10 +136,7 @@ impl Relay {
     fn ping(&mut self, cx: &Context, out: &mut Outbox) {
         if self.next_ping.is_some_and(|at| at <= cx.now) {
             self.next_ping = ping_interval(cx).map(|interval| cx.now + interval);
-            // With a write under way the connection is not idle.
-            if self.tenant.link.is_flushed() {
-                self.tenant.send_control(ws::ping().as_slice(), out);
-            }
+            self.tenant.ping(out);
         }
     }
 
@@ -150,7 +145,7 @@ impl Relay {
         closing::close(cx, self.tenant, Some(self.compute), reason, out)
     }
 
-    fn close_stream(self, cx: &Context, stream_end: StreamEnd, out: &mut Outbox) -> Phase {
+    pub(super) fn close_stream(self, cx: &Context, stream_end: StreamEnd, out: &mut Outbox) -> Phase {
         self.log_end(cx, &stream_end.to_string());
         closing::close_stream(cx, self.tenant, Some(self.compute), stream_end, out)
     }

@@ -72,7 +72,9 @@ impl Responding {
                 self.tenant.write(Chunk::copied_from(&head), out);
                 Phase::Responding(Box::new(self))
             }
-            Input::File(FileEvent::Missing) => self.refuse(cx, Status::NOT_FOUND, out),
+            Input::File(FileEvent::Missing) if self.sending.is_none() => {
+                self.refuse(cx, Status::NOT_FOUND, out)
+            }
             Input::File(FileEvent::Failed) if self.sending.is_none() => {
                 self.refuse(cx, Status::INTERNAL_SERVER_ERROR, out)
             }
@@ -84,9 +86,11 @@ impl Responding {
                     Phase::Responding(Box::new(self))
                 }
             }
-            Input::Failed(Failure::Overloaded(_)) => self.refuse(cx, Status::SERVICE_UNAVAILABLE, out),
+            Input::Failed(Failure::Overloaded(_)) if self.sending.is_none() => {
+                self.refuse(cx, Status::SERVICE_UNAVAILABLE, out)
+            }
             Input::Failed(Failure::Read { .. } | Failure::Write { .. }) => {
-                self.tenant.set_failed();
+                self.tenant.set_broken();
                 closing::close_http(cx, self.tenant, HttpEnd::Broken, out)
             }
             // A half-sent file cannot be mended: the connection's end tells the browser.
@@ -94,7 +98,9 @@ impl Responding {
             | Input::Ended { .. }
             | Input::Deadline
             | Input::Kill(_)
-            | Input::File(FileEvent::Failed) => closing::close_http(cx, self.tenant, HttpEnd::Broken, out),
+            | Input::File(FileEvent::Failed | FileEvent::Missing) => {
+                closing::close_http(cx, self.tenant, HttpEnd::Broken, out)
+            }
             _ => Phase::Responding(Box::new(self)),
         }
     }

@@ -1,6 +1,6 @@
 //! RFB security negotiation with both sides (`nova/console/securityproxy/rfb.py`).
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::closing;
 use super::error::{CloseReason, Failure};
@@ -8,7 +8,7 @@ use super::limits::duration;
 use super::link::Link;
 use super::phase::Phase;
 use super::relay::{Relay, Residue};
-use super::tenant::Tenant;
+use super::tenant::{StreamEnd, Tenant};
 use super::{Context, Input, LOG_TARGET, Outbox, Side};
 use crate::proto::bytes::Chunk;
 use crate::proto::rfb::{AuthScheme, Negotiation, Progress, RfbError, Step, Transmit};
@@ -19,12 +19,11 @@ pub(super) struct Securing {
     tenant: Tenant,
     compute: Link,
     negotiation: Negotiation,
-    /// For all steps of the compute node together; the tenant's steps put it off
-    compute_until: Instant,
-    /// When the present step began
+    /// Of the present step
+    deadline: Instant,
     step_since: Instant,
-    /// For the tenant's present step
-    tenant_until: Instant,
+    /// What the compute node had left, for all its steps together, when the present step began
+    compute_left: Duration,
 }
 
 impl Securing {
@@ -37,14 +36,14 @@ impl Securing {
         residue: &Chunk,
         out: &mut Outbox,
     ) -> Phase {
-        let limits = &cx.settings.limits;
+        let compute_left = duration(cx.settings.limits.compute_security_timeout_ms);
         let mut securing = Self {
             tenant,
             compute,
             negotiation: Negotiation::new(schemes),
-            compute_until: cx.now + duration(limits.compute_security_timeout_ms),
+            deadline: cx.now + compute_left,
             step_since: cx.now,
-            tenant_until: cx.now + duration(limits.tenant_step_timeout_ms),
+            compute_left,
         };
         securing.tenant.link.read(out);
         securing.compute.read(out);
@@ -58,23 +57,42 @@ impl Securing {
     }
 
     pub(super) fn deadline(&self) -> Instant {
-        match self.negotiation.waiting_for().map(Step::side) {
-            Some(Side::Compute) | None => self.compute_until,
-            Some(Side::Tenant) => self.tenant_until,
+        self.deadline
+    }
+
+    /// Sets the deadline of the step that is due, if it is another than `before`. The tenant's time does
+    /// not count as the compute node's: a user may take long, and then the result still needs a moment.
+    fn stepped(&mut self, cx: &Context, before: Option<Step>) {
+        let due = self.negotiation.waiting_for();
+        if due == before {
+            return;
         }
+        if before.map(Step::side) == Some(Side::Compute) {
+            let taken = cx.now.saturating_duration_since(self.step_since);
+            self.compute_left = self.compute_left.saturating_sub(taken);
+        }
+        self.step_since = cx.now;
+        self.deadline = cx.now
+            + match due.map(Step::side) {
+                Some(Side::Tenant) => duration(cx.settings.limits.tenant_step_timeout_ms),
+                Some(Side::Compute) | None => self.compute_left,
+            };
     }
 
     pub(super) fn step(mut self, cx: &Context, input: Input, out: &mut Outbox) -> Phase {
         match input {
             Input::Received { from: Side::Tenant, mut chunk } => {
                 self.tenant.link.read_done();
-                let stream_end = self.tenant.deframe(&mut chunk);
-                self.tenant.answer_ping(out);
-                if let Some(stream_end) = stream_end {
-                    return closing::close_stream(cx, self.tenant, Some(self.compute), stream_end, out);
+                let stream_end = self.tenant.deframe(&mut chunk, out);
+                match stream_end {
+                    None => {
+                        self.tenant.link.read(out);
+                        self.negotiate(cx, Side::Tenant, chunk.bytes(), out)
+                    }
+                    Some(end) => {
+                        self.negotiate(cx, Side::Tenant, chunk.bytes(), out).end_stream(cx, end, out)
+                    }
                 }
-                self.tenant.link.read(out);
-                self.negotiate(cx, Side::Tenant, chunk.bytes(), out)
             }
             Input::Received { from: Side::Compute, chunk } => {
                 self.compute.read_done();
@@ -89,23 +107,24 @@ impl Securing {
                 self.compute.written(out);
                 Phase::Securing(Box::new(self))
             }
-            Input::Ended { from: Side::Compute } => {
-                self.compute.set_ended();
-                let mut transmits = Vec::new();
-                let result = self.negotiation.ended(Side::Compute, &mut transmits);
-                self.transmit(&transmits, out);
-                match result {
-                    Ok(()) => Phase::Securing(Box::new(self)),
-                    Err(error) => self.fail(cx, error, out),
-                }
+            Input::Ended { from: Side::Compute } => self.compute_ended(cx, out),
+            // QEMU's refusals arrive with a reset behind them when it left something of ours unread.
+            Input::Failed(Failure::Read { from: Side::Compute, .. }) => {
+                self.compute.set_broken();
+                self.compute_ended(cx, out)
+            }
+            // What it said before may be here still, and the read that is open will tell.
+            Input::Failed(Failure::Write { to: Side::Compute, .. }) => {
+                self.compute.write_failed();
+                Phase::Securing(Box::new(self))
             }
             Input::Ended { from: Side::Tenant } => {
                 self.tenant.link.set_ended();
                 self.close(cx, CloseReason::TenantEnded, out)
             }
-            Input::Failed(Failure::Read { from: side, source } | Failure::Write { to: side, source }) => {
-                self.close(cx, CloseReason::of_side(side, source), out)
-            }
+            Input::Failed(
+                Failure::Read { from: Side::Tenant, source } | Failure::Write { to: Side::Tenant, source },
+            ) => self.close(cx, CloseReason::TenantFailed(source), out),
             Input::Deadline => {
                 let mut transmits = Vec::new();
                 let error = self.negotiation.timed_out(&mut transmits);
@@ -124,14 +143,7 @@ impl Securing {
         self.transmit(&transmits, out);
         match progress {
             Ok(Progress::Continue) => {
-                if self.negotiation.waiting_for() != waited_for {
-                    // A browser that is slow, as it may be, must not use up the compute node's time.
-                    if waited_for.map(Step::side) == Some(Side::Tenant) {
-                        self.compute_until += cx.now.saturating_duration_since(self.step_since);
-                    }
-                    self.step_since = cx.now;
-                    self.tenant_until = cx.now + duration(cx.settings.limits.tenant_step_timeout_ms);
-                }
+                self.stepped(cx, waited_for);
                 Phase::Securing(Box::new(self))
             }
             Ok(Progress::Established(residue)) => {
@@ -145,6 +157,22 @@ impl Securing {
                     to_compute: Some(Chunk::copied_from(&residue.to_compute)),
                 };
                 Relay::start(cx, self.tenant, self.compute, residue, out)
+            }
+            Err(error) => self.fail(cx, error, out),
+        }
+    }
+
+    /// No more comes from the compute node; the tenant may still have to be told why.
+    fn compute_ended(mut self, cx: &Context, out: &mut Outbox) -> Phase {
+        self.compute.set_ended();
+        let waited_for = self.negotiation.waiting_for();
+        let mut transmits = Vec::new();
+        let result = self.negotiation.ended(Side::Compute, &mut transmits);
+        self.transmit(&transmits, out);
+        match result {
+            Ok(()) => {
+                self.stepped(cx, waited_for);
+                Phase::Securing(Box::new(self))
             }
             Err(error) => self.fail(cx, error, out),
         }
@@ -168,6 +196,10 @@ impl Securing {
             cx.number
         );
         self.close(cx, CloseReason::Rfb(error), out)
+    }
+
+    pub(super) fn close_stream(self, cx: &Context, stream_end: StreamEnd, out: &mut Outbox) -> Phase {
+        closing::close_stream(cx, self.tenant, Some(self.compute), stream_end, out)
     }
 
     fn close(self, cx: &Context, reason: CloseReason, out: &mut Outbox) -> Phase {

@@ -75,14 +75,15 @@ impl FromStr for Network {
     type Err = InvalidNetwork;
 
     fn from_str(text: &str) -> Result<Self, InvalidNetwork> {
+        let invalid = || InvalidNetwork(text.to_owned());
         let (address, prefix_len) = match text.split_once('/') {
             Some((address, prefix_len)) => (address, Some(prefix_len)),
             None => (text, None),
         };
-        let address: IpAddr = address.parse().map_err(|_| InvalidNetwork)?;
+        let address: IpAddr = address.parse().map_err(|_| invalid())?;
         let max = if address.is_ipv4() { 32 } else { 128 };
         let prefix_len = match prefix_len {
-            Some(prefix_len) => prefix_len.parse().ok().filter(|len| *len <= max).ok_or(InvalidNetwork)?,
+            Some(prefix_len) => prefix_len.parse().ok().filter(|len| *len <= max).ok_or_else(invalid)?,
             None => max,
         };
         Ok(Self { address, prefix_len })
@@ -90,9 +91,9 @@ impl FromStr for Network {
 }
 
 /// A text that is no range of addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("expected an address or a network such as 192.0.2.0/24")]
-pub struct InvalidNetwork;
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{0:?} is not an address or a network such as 192.0.2.0/24")]
+pub struct InvalidNetwork(String);
 
 impl Settings {
     /// The Origin policy for a request that came from `peer`.
@@ -146,7 +147,7 @@ mod tests {
             assert_eq!(network.contains(address.parse().unwrap()), held, "{network:?} {address}");
         }
         for text in ["", "192.0.2.0/33", "192.0.2.0/", "::/129", "host", "192.0.2.0/-1"] {
-            assert_eq!(text.parse::<Network>(), Err(InvalidNetwork), "{text}");
+            assert_eq!(text.parse::<Network>(), Err(InvalidNetwork(text.to_owned())));
         }
     }
 

@@ -5,18 +5,18 @@ use std::fmt;
 use super::Outbox;
 use super::link::Link;
 use crate::proto::bytes::Chunk;
-use crate::proto::ws::{
-    self, CloseFrame, ControlPayload, Deframer, Event, FrameError, FrameHeader, Opcode, TextPolicy,
-};
+use crate::proto::ws::{CloseFrame, ControlFrame, Deframer, Event, FrameError, Outgoing, TextPolicy};
+
+/// Pings of one read that are answered one by one. Behind them, and while a write is under way, only the
+/// latest is (RFC 6455 section 5.5.3), which bounds what a ping flood can hold.
+const PONGS_PER_READ: usize = 16;
 
 /// The WebSocket end of a session.
 #[derive(Debug)]
 pub(super) struct Tenant {
     pub(super) link: Link,
     deframer: Deframer,
-    // The answer to the latest ping, while a write is under way. One is enough: RFC 6455 section 5.5.3
-    // lets an endpoint answer only the most recent ping, which also bounds what a ping flood can hold.
-    pong: Option<Box<ControlPayload>>,
+    outgoing: Outgoing,
 }
 
 /// How the tenant's stream of frames ended.
@@ -39,70 +39,65 @@ impl fmt::Display for StreamEnd {
 
 impl Tenant {
     pub(super) fn new(link: Link, text: TextPolicy) -> Self {
-        Self { link, deframer: Deframer::new(text), pong: None }
+        Self { link, deframer: Deframer::new(text), outgoing: Outgoing::default() }
     }
 
     /// Turns received wire bytes into console bytes, in place: payload is unmasked where it lies and moved
-    /// to the front over the headers. Pings are remembered for [`Tenant::answer_ping`].
-    pub(super) fn deframe(&mut self, chunk: &mut Chunk) -> Option<StreamEnd> {
+    /// to the front over the headers. Pings are answered on the way.
+    pub(super) fn deframe(&mut self, chunk: &mut Chunk, out: &mut Outbox) -> Option<StreamEnd> {
         let bytes = chunk.bytes_mut();
         let (mut read, mut kept) = (0, 0);
+        let mut pongs = Vec::new();
         let mut end = None;
         while read < bytes.len() {
-            match self.deframer.next(&mut bytes[read..]) {
-                Ok((consumed, event)) => {
-                    match event {
-                        Some(Event::Data { range, .. }) => {
-                            let len = range.len();
-                            bytes.copy_within(read + range.start..read + range.end, kept);
-                            kept += len;
-                        }
-                        Some(Event::Ping(payload)) => self.pong = Some(payload),
-                        Some(Event::Close(frame)) => {
-                            end = Some(StreamEnd::Closed(frame));
-                            break;
-                        }
-                        Some(Event::Pong(_)) | None => {}
-                    }
-                    if consumed == 0 {
-                        break;
-                    }
-                    read += consumed;
-                }
+            let (consumed, event) = match self.deframer.next(&mut bytes[read..]) {
+                Ok(progress) => progress,
                 Err(error) => {
                     end = Some(StreamEnd::Violated(error));
                     break;
                 }
+            };
+            match event {
+                Some(Event::Data { range, .. }) => {
+                    let len = range.len();
+                    bytes.copy_within(read + range.start..read + range.end, kept);
+                    kept += len;
+                }
+                Some(Event::Ping(payload)) => {
+                    self.outgoing.queue_pong(payload);
+                    if self.link.is_flushed() && pongs.len() < PONGS_PER_READ {
+                        pongs.extend(self.outgoing.next_control());
+                    }
+                }
+                Some(Event::Close(frame)) => {
+                    end = Some(StreamEnd::Closed(frame));
+                    break;
+                }
+                Some(Event::Pong(_)) | None => {}
             }
+            read += consumed;
         }
         chunk.truncate(kept);
+        for pong in pongs {
+            self.write_control(&pong, out);
+        }
+        self.send_owed(out);
         end
     }
 
-    /// Sends the owed pong, unless a write is under way: a control frame may stand between frames only, and
-    /// what is being written may end inside one.
-    pub(super) fn answer_ping(&mut self, out: &mut Outbox) {
-        if self.pong.is_some()
-            && self.link.is_flushed()
-            && let Some(payload) = self.pong.take()
-        {
-            self.link.write(Chunk::copied_from(ws::pong(&payload).as_slice()), out);
-        }
-    }
-
-    /// The write has been answered; queued frames leave first, then the pong that is owed.
+    /// The write has been answered: queued frames leave first, then the control frame that is owed.
     pub(super) fn written(&mut self, out: &mut Outbox) {
         self.link.written(out);
-        self.answer_ping(out);
+        self.send_owed(out);
     }
 
     /// Sends console bytes as one binary frame. The header goes into the chunk's headroom.
     pub(super) fn send_chunk(&mut self, mut chunk: Chunk, out: &mut Outbox) {
-        let header = FrameHeader::new(Opcode::Binary, true, chunk.len() as u64);
+        let Some(header) = self.outgoing.data_header(chunk.len() as u64) else { return };
         if !chunk.prepend(header.as_slice()) {
-            let mut copy = Chunk::copied_from(chunk.bytes());
-            let _ = copy.prepend(header.as_slice());
-            chunk = copy;
+            // Somebody used the headroom: a copy has its own.
+            chunk = Chunk::copied_from(chunk.bytes());
+            let _ = chunk.prepend(header.as_slice());
         }
         self.link.write(chunk, out);
     }
@@ -114,14 +109,37 @@ impl Tenant {
         }
     }
 
-    /// Sends a complete control frame.
-    pub(super) fn send_control(&mut self, frame: &[u8], out: &mut Outbox) {
-        self.link.write(Chunk::copied_from(frame), out);
+    /// Sends an empty ping, unless a write is under way: then the connection is not idle.
+    pub(super) fn ping(&mut self, out: &mut Outbox) {
+        if self.link.is_flushed() {
+            self.write_control(&crate::proto::ws::ping(), out);
+        }
     }
 
-    /// Console bytes that arrive while the session cannot take them yet.
-    pub(super) fn into_link(self) -> Link {
+    /// The last frame. Nothing is sent behind it.
+    pub(super) fn send_close(&mut self, frame: ControlFrame) {
+        self.outgoing.queue_close(frame);
+    }
+
+    /// The tenant's socket, for what is left to do with it: everything owed is queued, in order.
+    pub(super) fn into_link(mut self, out: &mut Outbox) -> Link {
+        while let Some(frame) = self.outgoing.next_control() {
+            self.write_control(&frame, out);
+        }
         self.link
+    }
+
+    /// A control frame may stand between frames only, and what is being written may end inside one.
+    fn send_owed(&mut self, out: &mut Outbox) {
+        if self.link.is_flushed()
+            && let Some(frame) = self.outgoing.next_control()
+        {
+            self.write_control(&frame, out);
+        }
+    }
+
+    fn write_control(&mut self, frame: &ControlFrame, out: &mut Outbox) {
+        self.link.write(Chunk::copied_from(frame.as_slice()), out);
     }
 }
 
@@ -132,22 +150,32 @@ impl Tenant {
 #[derive(Debug)]
 pub(super) struct Upgraded {
     pub(super) tenant: Tenant,
-    early: Option<Chunk>,
+    early: Early,
+}
+
+/// What a tenant said before its console was there.
+#[derive(Debug, Default)]
+pub(super) struct Early {
+    /// Console bytes
+    pub(super) bytes: Option<Chunk>,
+    /// How the stream ended behind them. A script that sends a file and closes at once must get its file
+    /// delivered, so the end waits for its turn.
+    pub(super) end: Option<StreamEnd>,
 }
 
 impl Upgraded {
     pub(super) fn new(tenant: Tenant) -> Self {
-        Self { tenant, early: None }
+        Self { tenant, early: Early::default() }
     }
 
-    /// Takes wire bytes that arrived early.
+    /// Takes wire bytes that arrived early. Returns the end of the stream unless bytes stand before it.
     pub(super) fn received(&mut self, mut chunk: Chunk, out: &mut Outbox) -> Option<StreamEnd> {
-        let end = self.tenant.deframe(&mut chunk);
+        let end = self.tenant.deframe(&mut chunk, out);
         if !chunk.is_empty() {
             // A buffer of the right size: this one may wait for a minute.
-            self.early = Some(Chunk::copied_from(chunk.bytes()));
+            self.early = Early { bytes: Some(Chunk::copied_from(chunk.bytes())), end };
+            return None;
         }
-        self.tenant.answer_ping(out);
         if end.is_none() {
             self.read(out);
         }
@@ -156,13 +184,13 @@ impl Upgraded {
 
     /// Reads on while nothing is held; also how the tenant's end is noticed.
     pub(super) fn read(&mut self, out: &mut Outbox) {
-        if self.early.is_none() {
+        if self.early.bytes.is_none() {
             self.tenant.link.read(out);
         }
     }
 
     /// The console can take bytes now: here is the tenant, and what it said.
-    pub(super) fn into_parts(self) -> (Tenant, Option<Chunk>) {
+    pub(super) fn into_parts(self) -> (Tenant, Early) {
         (self.tenant, self.early)
     }
 }
@@ -185,11 +213,9 @@ mod tests {
         let mut wire = masked(&[0x82, 0x83], b"abc");
         wire.extend(masked(&[0x89, 0x81], b"p"));
         wire.extend(masked(&[0x82, 0x82], b"de"));
-        let mut chunk = Chunk::copied_from(&wire);
-        assert!(tenant.deframe(&mut chunk).is_none());
+        let (mut chunk, mut out) = (Chunk::copied_from(&wire), Outbox::new());
+        assert!(tenant.deframe(&mut chunk, &mut out).is_none());
         assert_eq!(chunk.bytes(), b"abcde");
-        let mut out = Outbox::new();
-        tenant.answer_ping(&mut out);
         let outputs: Vec<_> = out.drain().collect();
         assert!(
             matches!(&outputs[..], [super::super::Output::Write { chunk, .. }] if chunk.bytes() == b"\x8a\x01p"),
@@ -198,12 +224,30 @@ mod tests {
     }
 
     #[test]
+    fn pings_of_one_read_are_answered_one_by_one_and_a_flood_by_its_latest() {
+        let mut tenant = Tenant::new(Link::new(Side::Tenant), TextPolicy::Refuse);
+        let wire: Vec<u8> = (0..100).flat_map(|number| masked(&[0x89, 0x81], &[number])).collect();
+        let (mut chunk, mut out) = (Chunk::copied_from(&wire), Outbox::new());
+        assert!(tenant.deframe(&mut chunk, &mut out).is_none());
+        let mut sent = Vec::new();
+        while !tenant.link.is_flushed() {
+            for output in out.drain() {
+                let super::super::Output::Write { chunk, .. } = output else { panic!("{output:?}") };
+                sent.extend_from_slice(chunk.bytes());
+            }
+            tenant.written(&mut out);
+        }
+        let expected: Vec<u8> = (0..16).chain([99]).flat_map(|number| [0x8a, 1, number]).collect();
+        assert_eq!(sent, expected);
+    }
+
+    #[test]
     fn bytes_before_a_violation_are_kept() {
         let mut tenant = Tenant::new(Link::new(Side::Tenant), TextPolicy::Refuse);
         let mut wire = masked(&[0x82, 0x83], b"abc");
         wire.extend([0x82, 0x01, b'x']);
         let mut chunk = Chunk::copied_from(&wire);
-        assert!(matches!(tenant.deframe(&mut chunk), Some(StreamEnd::Violated(_))));
+        assert!(matches!(tenant.deframe(&mut chunk, &mut Outbox::new()), Some(StreamEnd::Violated(_))));
         assert_eq!(chunk.bytes(), b"abc");
     }
 }

@@ -62,10 +62,13 @@ impl Tunnelling {
                 self.compute.written(out);
                 Phase::Tunnelling(Box::new(self))
             }
-            Input::Ended { from: Side::Compute }
+            input @ (Input::Ended { from: Side::Compute }
             | Input::Failed(
                 Failure::Read { from: Side::Compute, .. } | Failure::Write { to: Side::Compute, .. },
-            ) => {
+            )) => {
+                if matches!(input, Input::Failed(_)) {
+                    self.compute.set_broken();
+                }
                 self.compute.set_ended();
                 let error = self.preamble.ended();
                 refuse(cx, self.upgraded, self.compute, error, out)
@@ -76,7 +79,7 @@ impl Tunnelling {
             }
             input => match waiting(&mut self.upgraded, input, out) {
                 None => Phase::Tunnelling(Box::new(self)),
-                Some(end) => end.close(cx, self.upgraded, out),
+                Some(end) => end.close(cx, self.upgraded, Some(self.compute), out),
             },
         }
     }

@@ -317,7 +317,9 @@ fn is_plausible(conn: &Conn, reason: &CloseReason) -> bool {
         },
         CloseReason::Rfb(RfbError::TimedOut { step }) => is_to_blame(conn, *step),
         CloseReason::Rfb(RfbError::Closed { side: Side::Tenant, .. }) => facts.tenant_ended,
-        CloseReason::Rfb(RfbError::Closed { side: Side::Compute, .. }) => facts.compute_ended,
+        CloseReason::Rfb(RfbError::Closed { side: Side::Compute, .. }) => {
+            facts.compute_ended || facts.compute_failed
+        }
         CloseReason::Rfb(_) => astray,
         CloseReason::TimedOut(_) => compute.actor.has_stalled || compute.went_astray,
         CloseReason::ShuttingDown => facts.killed,

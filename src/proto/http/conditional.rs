@@ -16,7 +16,7 @@ pub struct FileMeta {
     pub modified_unix_ns: i128,
     /// A precompressed neighbour (`rfb.js.gz`) is sent in place of the file.
     pub gzip: bool,
-    /// Content type of the file itself; see [`media_type`](super::media_type).
+    /// Content type of the file itself; see [`media_type`](super::media_type()).
     pub media_type: &'static str,
 }
 

@@ -314,16 +314,11 @@ fn finish(head: &[u8], request_line: RequestLine, fields: Vec<Field>) -> Result<
     //# request message that contains more than one Host header field line or
     //# a Host header field with an invalid field value.
     let mut hosts = request.header_values("Host");
-    let host = hosts.next();
-    if hosts.next().is_some() {
-        return Err(RequestError::HostRepeated);
+    match (hosts.next(), hosts.next()) {
+        (_, Some(_)) => return Err(RequestError::HostRepeated),
+        (None, None) if request.minor_version() > 0 => return Err(RequestError::HostMissing),
+        (Some(host), None) if Authority::parse(host).is_none() => return Err(RequestError::HostMalformed),
+        _ => drop(hosts),
     }
-    match host {
-        None if request.minor_version() > 0 => Err(RequestError::HostMissing),
-        Some(host) if Authority::parse(host).is_none() => Err(RequestError::HostMalformed),
-        _ => {
-            drop(hosts);
-            Ok(request)
-        }
-    }
+    Ok(request)
 }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 /// One field line: where its name and its value lie in the head. The value is trimmed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Field {
     pub(super) name: Range<usize>,
     pub(super) value: Range<usize>,

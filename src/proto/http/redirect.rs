@@ -8,12 +8,13 @@ use super::status::Status;
 /// the slash, the query kept. `now_unix_s` is the time in seconds since 1970.
 ///
 /// A path that a browser would read as another host is answered with 400, since it reads `//host` and
-/// `/\host` in a `Location` so (CVE-2021-3654). That answer ends the connection; the redirect keeps it
-/// where [`Request::keep_alive`] says so.
+/// `/\host` in a `Location` so (CVE-2021-3654); and so is a path that has the slash already. That answer
+/// ends the connection; the redirect keeps it where [`Request::keep_alive`] says so.
 #[must_use]
 pub fn redirect_to_directory(request: &Request, now_unix_s: u64) -> Vec<u8> {
     let path = request.path();
-    if !path.starts_with(b"/") || matches!(path.get(1), Some(b'/' | b'\\')) {
+    let names_a_host = matches!(path.get(1), Some(b'/' | b'\\'));
+    if names_a_host || !path.starts_with(b"/") || path.ends_with(b"/") {
         return response::error_page(Status::BAD_REQUEST, &[], request.method() == Method::Head, now_unix_s);
     }
     let mut location = Vec::with_capacity(path.len() + 1);
@@ -75,8 +76,14 @@ mod tests {
 
     #[test]
     fn no_location_leads_to_another_host() {
-        for target in ["//evil.example/%2F..", "///evil.example", "/\\evil.example", "http://h//evil.example"]
-        {
+        for target in [
+            "//evil.example/%2F..",
+            "///evil.example",
+            "/\\evil.example",
+            "http://h//evil.example",
+            "/",
+            "ws://h",
+        ] {
             let response = redirect(target);
             assert!(response.starts_with("HTTP/1.1 400 ") && !response.contains("Location"), "{target}");
         }

@@ -23,7 +23,7 @@ pub enum Method {
 /// One request head.
 ///
 /// It owns a copy of the head, wiped on drop. `Debug` shows neither the query nor any header value.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Request {
     head: Secret,
     method: Method,

@@ -1,6 +1,6 @@
 //! Response heads, and the error pages.
 //!
-//! Every head is written by [`ResponseHead`], which drops control bytes from values: whatever reaches
+//! Every head is written by `ResponseHead`, which drops control bytes from values: whatever reaches
 //! it, one call makes one line.
 
 use std::time::{Duration, SystemTime};

@@ -1,8 +1,8 @@
 //! [`WebPath`]: a request path that is safe to look up inside the web root.
 
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
@@ -51,7 +51,7 @@ impl PathError {
 pub struct WebPath {
     // INVARIANT: components joined by single slashes; none empty, none with a leading dot, a control
     // byte or a backslash.
-    relative: Vec<u8>,
+    relative: PathBuf,
     directory_form: bool,
 }
 
@@ -77,18 +77,19 @@ impl WebPath {
             }
             relative.extend_from_slice(component);
         }
+        let relative = OsString::from_vec(relative).into();
         Ok(Self { relative, directory_form: decoded.ends_with(b"/") })
     }
 
     /// The path relative to the web root; empty for the root itself.
     #[must_use]
     pub fn as_path(&self) -> &Path {
-        Path::new(OsStr::from_bytes(&self.relative))
+        &self.relative
     }
 
     /// The names on the way, none for the root itself.
     pub fn components(&self) -> impl Iterator<Item = &[u8]> {
-        self.relative.split(|&byte| byte == b'/').filter(|component| !component.is_empty())
+        self.bytes().split(|&byte| byte == b'/').filter(|component| !component.is_empty())
     }
 
     /// Whether the request's path ended with a slash: then it names a directory, and a file of that name
@@ -101,7 +102,11 @@ impl WebPath {
     /// The content type that the name calls for.
     #[must_use]
     pub fn media_type(&self) -> &'static str {
-        super::media_type(&self.relative)
+        super::media_type(self.bytes())
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.relative.as_os_str().as_bytes()
     }
 }
 

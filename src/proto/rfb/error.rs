@@ -56,7 +56,7 @@ pub enum RfbError {
         reason: Reason,
     },
     /// A side ended the connection in the middle of the handshake.
-    #[error("{side} closed the connection while {step} was awaited")]
+    #[error("{side} closed the connection with {step} still due")]
     Closed {
         /// Who closed
         side: Side,
@@ -64,7 +64,7 @@ pub enum RfbError {
         step: Step,
     },
     /// The time for a step ran out.
-    #[error("{} let the time run out while {step} was awaited", step.side())]
+    #[error("{} let the time run out with {step} still due", step.side())]
     TimedOut {
         /// What was awaited
         step: Step,

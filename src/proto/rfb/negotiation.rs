@@ -300,10 +300,10 @@ impl Negotiation {
     /// Ends the handshake in the middle of `state`. `out` is `None` when the tenant cannot be told.
     ///
     /// What the compute node has already decided is the cause, whatever came between; otherwise it is
-    /// `error`. The tenant can be told only while it waits for a result: before, it would take a
-    /// refusal for the message that it does expect.
+    /// `error`. The tenant can be told only while it waits for its security types or a result:
+    /// elsewhere it would take a refusal for the message that it does expect.
     fn interrupted(
-        &self,
+        &mut self,
         state: State,
         error: impl FnOnce(Step) -> RfbError,
         out: Option<&mut Vec<Transmit>>,
@@ -318,6 +318,10 @@ impl Negotiation {
                 let reason = reader.broken_off(self.compute.held());
                 let refusal = tenant::auth_failed(result, &reason);
                 (RfbError::AuthFailed { result, reason }, Some(refusal))
+            }
+            State::SecurityTypes => {
+                let version = self.tenant.take().filter(|bytes| tenant::accept_version(bytes).is_ok());
+                (error(step), version.map(|_| tenant::types_failed()))
             }
             State::SecurityResult => (error(step), Some(tenant::security_failed())),
             _ => (error(step), None),

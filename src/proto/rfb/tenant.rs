@@ -36,6 +36,11 @@ pub(super) fn refused(reason: &Reason) -> Transmit {
     with_reason(&[SecurityType::INVALID.0], if usable { reason.bytes() } else { SECURITY_FAILED })
 }
 
+/// The refusal in place of the security types, when the compute node never sent any.
+pub(super) fn types_failed() -> Transmit {
+    with_reason(&[SecurityType::INVALID.0], SECURITY_FAILED)
+}
+
 /// `SecurityResult` "ok".
 pub(super) fn security_ok() -> Transmit {
     transmit(&0u32.to_be_bytes())

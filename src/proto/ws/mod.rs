@@ -3,7 +3,7 @@
 //! * [`Deframer`] turns the tenant's bytes into [`Event`]s. It hands payload out in the pieces in which
 //!   it arrives and never collects a frame or a message, so what it keeps does not depend on any length
 //!   that the tenant declares.
-//! * [`FrameHeader`] and the constructors [`ping`], [`pong`], [`close`], [`close_echo`] and
+//! * [`FrameHeader`] and the constructors [`ping`], [`pong`], [`close()`], [`close_echo`] and
 //!   [`close_empty`] make the bytes that go back.
 //! * [`Outgoing`] is the order of what goes back: one pong owed at most, nothing behind a Close.
 //!

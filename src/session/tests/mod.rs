@@ -1,1 +1,264 @@
-//! Sessions driven by hand.
+//! Sessions driven by hand: the harness, and what every test begins with.
+//!
+//! [`Driver`] stands for an engine and a control thread of which the test decides every move. It checks
+//! the drain contract of [`super`] at each call, so each test here is also a test of the contract.
+
+use std::time::{Duration, Instant};
+
+use super::*;
+use crate::console::ConsoleType;
+
+mod closing;
+mod conversation;
+mod phases;
+mod ping;
+mod refusals;
+mod residue;
+mod secrets;
+mod size;
+mod splits;
+mod upgrade_vectors;
+mod web;
+
+/// The token that every upgrade below presents.
+const TOKEN: &str = "ab5a1e5e-70c0-4e11-9a55-5ec2e7ab1e00";
+
+/// The time of the tests, for `Date` headers.
+const UNIX_S: u64 = 1_800_000_000;
+
+/// A session, and what is under way for it.
+struct Driver {
+    settings: Settings,
+    now: Instant,
+    session: Session,
+    outbox: Outbox,
+    /// What the session has asked for, in order and in words
+    trace: Vec<String>,
+    tenant: Socket,
+    compute: Socket,
+    question: Option<Question>,
+    connecting: Option<SocketAddr>,
+    wait: Option<Instant>,
+    closed: Option<CloseReason>,
+}
+
+/// What is under way on one side.
+#[derive(Default)]
+struct Socket {
+    reading: bool,
+    writing: bool,
+    /// Everything written, and where the test has read it up to
+    sent: Vec<u8>,
+    taken: usize,
+    shut_down: bool,
+}
+
+impl Driver {
+    /// A connection that was just accepted.
+    fn accept(settings: Settings) -> Self {
+        let mut driver = Self {
+            settings,
+            now: Instant::now(),
+            session: Session::new(1, SocketAddr::from(([192, 0, 2, 7], 40_000))),
+            outbox: Outbox::new(),
+            trace: Vec::new(),
+            tenant: Socket::default(),
+            compute: Socket::default(),
+            question: None,
+            connecting: None,
+            wait: None,
+            closed: None,
+        };
+        driver.session.start(driver.now, UNIX_S, &driver.settings, &mut driver.outbox);
+        driver.collect();
+        driver
+    }
+
+    /// Hands one input over and carries the outputs out as far as an engine does at once.
+    fn input(&mut self, input: Input) {
+        assert!(self.closed.is_none(), "no call follows a Close");
+        self.session.handle(self.now, UNIX_S, &self.settings, input, &mut self.outbox);
+        self.collect();
+    }
+
+    fn collect(&mut self) {
+        let outputs: Vec<_> = self.outbox.drain().collect();
+        assert!(matches!(outputs.last(), Some(Output::Wait(_))), "Wait is the last output: {outputs:?}");
+        let waits = outputs.iter().filter(|output| matches!(output, Output::Wait(_))).count();
+        assert_eq!(waits, 1, "one Wait per call: {outputs:?}");
+        for output in outputs {
+            assert!(
+                self.closed.is_none() || matches!(output, Output::Wait(None)),
+                "{output:?} behind a Close"
+            );
+            match output {
+                Output::Ask(question) => {
+                    self.trace.push(format!("ask {}", question_name(&question)));
+                    assert!(self.question.replace(question).is_none(), "one question is open at a time");
+                }
+                Output::Connect(address) => {
+                    self.trace.push(format!("connect {address}"));
+                    assert!(self.connecting.replace(address).is_none(), "one connect is open at a time");
+                }
+                Output::Read(side) => {
+                    let socket = self.socket(side);
+                    assert!(!std::mem::replace(&mut socket.reading, true), "one read is open per side");
+                }
+                Output::Write { to, chunk } => {
+                    assert!(!chunk.is_empty(), "nothing is written to the {to}");
+                    self.trace.push(format!("write {to} {}", chunk.len()));
+                    let socket = self.socket(to);
+                    assert!(!socket.shut_down, "a write to the {to} behind its FIN");
+                    assert!(!std::mem::replace(&mut socket.writing, true), "one write is open per side");
+                    socket.sent.extend_from_slice(chunk.bytes());
+                }
+                Output::ShutdownWrite(side) => {
+                    self.trace.push(format!("shutdown {side}"));
+                    let socket = self.socket(side);
+                    assert!(!socket.writing, "FIN to the {side} before its last write was done");
+                    assert!(!std::mem::replace(&mut socket.shut_down, true), "one FIN per side");
+                }
+                Output::Close(reason) => {
+                    self.trace.push(format!("close {}", reason.name()));
+                    self.closed = Some(reason);
+                }
+                Output::Wait(at) => self.wait = at,
+            }
+        }
+        assert_eq!(self.closed.is_some(), self.phase() == "closed");
+    }
+
+    fn socket(&mut self, side: Side) -> &mut Socket {
+        match side {
+            Side::Tenant => &mut self.tenant,
+            Side::Compute => &mut self.compute,
+        }
+    }
+
+    fn phase(&self) -> &'static str {
+        self.session.phase_name()
+    }
+
+    /// Answers the open read of `from` with bytes.
+    fn receive(&mut self, from: Side, bytes: &[u8]) {
+        let reading = &mut self.socket(from).reading;
+        assert!(std::mem::replace(reading, false), "the {from} is not being read");
+        let mut chunk = Chunk::with_capacity(bytes.len().max(256));
+        chunk.append(bytes);
+        self.input(Input::Received { from, chunk });
+    }
+
+    /// Answers the open read of `from` with its FIN.
+    fn end(&mut self, from: Side) {
+        let reading = &mut self.socket(from).reading;
+        assert!(std::mem::replace(reading, false), "the {from} is not being read");
+        self.input(Input::Ended { from });
+    }
+
+    /// Answers the open read of `from` with a reset.
+    fn reset(&mut self, from: Side) {
+        let reading = &mut self.socket(from).reading;
+        assert!(std::mem::replace(reading, false), "the {from} is not being read");
+        let source = std::io::ErrorKind::ConnectionReset.into();
+        self.input(Input::Failed(Failure::Read { from, source }));
+    }
+
+    /// Answers the open write to `to`.
+    fn written(&mut self, to: Side) {
+        let writing = &mut self.socket(to).writing;
+        assert!(std::mem::replace(writing, false), "nothing is being written to the {to}");
+        self.input(Input::Written { to });
+    }
+
+    /// Answers the open write to `to` with a reset.
+    fn write_fails(&mut self, to: Side) {
+        let writing = &mut self.socket(to).writing;
+        assert!(std::mem::replace(writing, false), "nothing is being written to the {to}");
+        let source = std::io::ErrorKind::BrokenPipe.into();
+        self.input(Input::Failed(Failure::Write { to, source }));
+    }
+
+    /// Answers all writes, and those that follow from them.
+    fn flush(&mut self) {
+        while self.closed.is_none() && (self.tenant.writing || self.compute.writing) {
+            if self.tenant.writing {
+                self.written(Side::Tenant);
+            }
+            if self.compute.writing && self.closed.is_none() {
+                self.written(Side::Compute);
+            }
+        }
+    }
+
+    /// What was written to `side` since the last call.
+    fn take_sent(&mut self, side: Side) -> Vec<u8> {
+        let socket = self.socket(side);
+        let sent = socket.sent[socket.taken..].to_vec();
+        socket.taken = socket.sent.len();
+        sent
+    }
+
+    /// Takes the open question.
+    fn take_question(&mut self) -> Question {
+        self.question.take().expect("a question is open")
+    }
+
+    /// Answers the open question or connect with `input`.
+    fn answer(&mut self, input: Input) {
+        assert!(self.question.take().is_some(), "no question is open");
+        self.input(input);
+    }
+
+    /// Answers the open connect.
+    fn connected(&mut self) {
+        assert!(self.connecting.take().is_some(), "no connect is open");
+        self.input(Input::Connected);
+    }
+
+    fn connect_fails(&mut self) {
+        assert!(self.connecting.take().is_some(), "no connect is open");
+        self.input(Input::Failed(Failure::Connect(std::io::ErrorKind::ConnectionRefused.into())));
+    }
+
+    /// How long the session waits from now.
+    fn waits(&self) -> Option<Duration> {
+        self.wait.map(|at| at.saturating_duration_since(self.now))
+    }
+
+    fn sleep(&mut self, time: Duration) {
+        self.now += time;
+        assert!(self.wait.is_none_or(|at| at > self.now), "the deadline comes first");
+    }
+
+    /// Sleeps until the session's deadline and delivers it.
+    fn expire(&mut self) {
+        self.now = self.wait.expect("a deadline is set").max(self.now);
+        self.input(Input::Deadline);
+    }
+
+    /// A compute node answers our FIN with its own.
+    fn compute_leaves(&mut self) {
+        if self.closed.is_none() && self.compute.shut_down && self.compute.reading {
+            self.end(Side::Compute);
+        }
+    }
+
+    /// The tenant's own end of an orderly close: its FIN answers ours.
+    fn finish(mut self) -> CloseReason {
+        self.flush();
+        self.compute_leaves();
+        if self.closed.is_none() {
+            self.end(Side::Tenant);
+        }
+        self.closed.expect("the tenant's FIN ends the session")
+    }
+}
+
+fn question_name(question: &Question) -> &'static str {
+    match question {
+        Question::Authorize(_) => "authorize",
+        Question::Resolve { .. } => "resolve",
+        Question::OpenFile { .. } => "open",
+        Question::ReadFile { .. } => "read",
+    }
+}

@@ -1,0 +1,80 @@
+//! `echo PORT`: a WebSocket server that sends every message back, for conformance suites.
+//!
+//! A *stream* echo: each piece goes back as a fragment while the rest of its frame is still on its way,
+//! so no message is ever held. The opening handshake is the bare minimum and refuses nothing.
+
+use std::io::{Error, ErrorKind, Read, Result, Write, copy, sink};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::{env, thread, time::Duration};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use consolegate::proto::ws::{Deframer, Event, FrameHeader, Opcode, TextPolicy, close, close_echo, pong};
+use sha1::{Digest, Sha1};
+
+fn main() -> Result<()> {
+    let port = env::args().nth(1).and_then(|port| port.parse().ok());
+    let port: u16 = port.ok_or_else(|| Error::other("usage: echo PORT"))?;
+    for stream in TcpListener::bind(("127.0.0.1", port))?.incoming() {
+        let stream = stream?;
+        thread::spawn(move || serve(stream).ok()); // a client that goes away is no news
+    }
+    Ok(())
+}
+
+fn serve(mut stream: TcpStream) -> Result<()> {
+    stream.set_nodelay(true)?;
+    let mut buffer = vec![0; 1 << 16];
+    upgrade(&mut stream)?;
+    let mut deframer = Deframer::new(TextPolicy::Accept);
+    loop {
+        let filled = stream.read(&mut buffer)?;
+        let (mut rest, mut out) = (&mut buffer[..filled], Vec::new());
+        while !rest.is_empty() && !deframer.is_ended() {
+            match deframer.next(rest) {
+                Ok((consumed, event)) => {
+                    event.iter().for_each(|event| echo(event, rest, &mut out));
+                    rest = &mut rest[consumed..];
+                }
+                Err(error) => out.extend(close(error.close_code(), &error.to_string()).as_slice()),
+            }
+        }
+        stream.write_all(&out)?;
+        if filled == 0 || deframer.is_ended() {
+            break;
+        }
+    }
+    // Closing with bytes unread would reset the connection and destroy our Close on its way.
+    stream.shutdown(Shutdown::Write)?;
+    stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+    copy(&mut stream.take(1 << 16), &mut sink()).map(drop)
+}
+
+fn echo(event: &Event, input: &[u8], out: &mut Vec<u8>) {
+    match event {
+        Event::Data { range, opcode, first, message_end } => {
+            let opcode = if *first { *opcode } else { Opcode::Continuation };
+            out.extend(FrameHeader::new(opcode, *message_end, range.len() as u64).as_slice());
+            out.extend(&input[range.clone()]);
+        }
+        Event::Ping(payload) => out.extend(pong(payload).as_slice()),
+        Event::Pong(_) => {}
+        Event::Close(frame) => out.extend(close_echo(frame).as_slice()),
+    }
+}
+
+/// Answers the opening handshake. Reads byte by byte, so what follows it stays in the socket.
+fn upgrade(stream: &mut TcpStream) -> Result<()> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte)?;
+        head.extend(byte);
+    }
+    let head = String::from_utf8_lossy(&head);
+    let mut headers = head.lines().filter_map(|line| line.split_once(':'));
+    let key = headers.find(|(name, _)| name.eq_ignore_ascii_case("Sec-WebSocket-Key"));
+    let key = key.ok_or(ErrorKind::InvalidData)?.1.trim().to_owned() + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+    let accept = STANDARD.encode(Sha1::digest(key));
+    write!(stream, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n")?;
+    write!(stream, "Sec-WebSocket-Accept: {accept}\r\n\r\n")
+}

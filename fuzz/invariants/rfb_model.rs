@@ -1,0 +1,115 @@
+//! The handshake as a program that blocks on each read, over two streams that are there in whole.
+
+use consolegate::proto::rfb::{AuthScheme, Step};
+
+use super::{Conversation, End};
+
+const VERSION: &[u8] = b"RFB 003.008\n";
+
+/// What the machine must do, given all that either side sends.
+pub(crate) fn converse(schemes: &[AuthScheme], compute: &[u8], tenant: &[u8]) -> Conversation {
+    let mut model = Model { compute, tenant, to_tenant: Vec::new(), to_compute: Vec::new() };
+    let end = match model.talk(schemes.contains(&AuthScheme::None)) {
+        Ok(()) => End::Established { to_tenant: model.compute.to_vec(), to_compute: model.tenant.to_vec() },
+        Err(end) => end,
+    };
+    Conversation { to_tenant: model.to_tenant, to_compute: model.to_compute, end }
+}
+
+struct Model<'a> {
+    compute: &'a [u8],
+    tenant: &'a [u8],
+    to_tenant: Vec<Vec<u8>>,
+    to_compute: Vec<Vec<u8>>,
+}
+
+impl Model<'_> {
+    fn talk(&mut self, none_is_listed: bool) -> Result<(), End> {
+        let offered = version(read(&mut self.compute, 12, Step::ComputeVersion)?)?;
+        if offered < 3_008 || offered == 3_080 {
+            return Err(End::Failed("version"));
+        }
+        self.to_compute.push(VERSION.to_vec());
+        self.to_tenant.push(VERSION.to_vec());
+
+        let count = read(&mut self.compute, 1, Step::SecurityTypes)?[0];
+        let types = match count {
+            0 => Err(self.reason(Step::RefusalReason)?),
+            _ => Ok(read(&mut self.compute, count.into(), Step::SecurityTypes)?),
+        };
+
+        if version(read(&mut self.tenant, 12, Step::TenantVersion)?)? != 3_008 {
+            return Err(End::Failed("version"));
+        }
+        let types = match types {
+            Ok(types) => types,
+            Err((text, length)) => {
+                let usable = !text.is_empty() && length <= 256;
+                let text = if usable { text } else { b"Unable to negotiate security with server".to_vec() };
+                self.to_tenant.push(with_reason(&[0], &text));
+                return Err(End::Failed("refused"));
+            }
+        };
+        self.to_tenant.push(vec![1, 1]);
+
+        if read(&mut self.tenant, 1, Step::TenantChoice)? != [1] {
+            self.to_compute.push(vec![0]);
+            self.to_tenant.push(with_reason(&[0, 0, 0, 1], b"Only the security type 1 (NONE) is supported"));
+            return Err(End::Failed("type-not-offered"));
+        }
+        if !none_is_listed || !types.contains(&1) {
+            self.to_compute.push(vec![0]);
+            self.to_tenant.push(with_reason(&[0, 0, 0, 1], b"Unable to negotiate security with server"));
+            return Err(End::Failed("no-common-type"));
+        }
+        self.to_compute.push(vec![1]);
+
+        let result = read(&mut self.compute, 4, Step::SecurityResult)?;
+        if result != [0; 4] {
+            let (text, _) = self.reason(Step::FailureReason)?;
+            self.to_tenant.push(with_reason(result, &text));
+            return Err(End::Failed("auth-failed"));
+        }
+        self.to_tenant.push(vec![0; 4]);
+        Ok(())
+    }
+
+    /// A reason's text without NULs, and its declared length.
+    fn reason(&mut self, step: Step) -> Result<(Vec<u8>, usize), End> {
+        let length =
+            read(&mut self.compute, 4, step)?.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte));
+        let mut text = read(&mut self.compute, length, step)?.to_vec();
+        text.truncate(256);
+        while text.last() == Some(&0) {
+            text.pop();
+        }
+        Ok((text.iter().map(|byte| if *byte == 0 { b' ' } else { *byte }).collect(), length))
+    }
+}
+
+fn read<'a>(stream: &mut &'a [u8], len: usize, step: Step) -> Result<&'a [u8], End> {
+    let (read, rest) = stream.split_at_checked(len).ok_or(End::Waiting(step))?;
+    *stream = rest;
+    Ok(read)
+}
+
+/// A version as one number: 3.8 is 3008.
+fn version(bytes: &[u8]) -> Result<u32, End> {
+    let not_rfb = || End::Failed("not-rfb");
+    let numbers =
+        bytes.strip_prefix(b"RFB ").and_then(|rest| rest.strip_suffix(b"\n")).ok_or_else(not_rfb)?;
+    let number = |digits: &[u8]| {
+        let text =
+            std::str::from_utf8(digits).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+        text.and_then(|text| text.parse::<u32>().ok()).ok_or_else(not_rfb)
+    };
+    if numbers[3] != b'.' {
+        return Err(not_rfb());
+    }
+    Ok(number(&numbers[..3])? * 1000 + number(&numbers[4..])?)
+}
+
+fn with_reason(head: &[u8], text: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(text.len()).expect("a short text").to_be_bytes();
+    [head, &length, text].concat()
+}

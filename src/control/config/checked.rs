@@ -1,0 +1,307 @@
+//! What the options mean together: the one place where low-level values become final types.
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use super::Exit;
+use super::options::{DEFAULT, OWN};
+use super::program::Program;
+use super::resolve::Values;
+use super::values::Value;
+use crate::control::PortCheck;
+use crate::proto::rfb::AuthScheme;
+use crate::proto::ws::TextPolicy;
+use crate::secret::Secret;
+use crate::session::Network;
+use crate::session::limits::{Limits, ROWS};
+use crate::telemetry::LogSettings;
+
+/// Workers by default, cores permitting.
+const WORKERS_DEFAULT_MAX: usize = 4;
+
+/// The checked configuration of one process.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Which of Nova's programs this is
+    pub program: Program,
+    /// Where to listen
+    pub listen: Listen,
+    /// Directory of the web files, absolute; none means no web server
+    pub web: Option<PathBuf>,
+    /// `[database] connection`, as SQLAlchemy writes it
+    pub database: Option<Secret>,
+    /// Whether computes are asked about the port
+    pub port_check: PortCheck,
+    /// `[DEFAULT] rpc_response_timeout`
+    pub rpc_response_timeout: Duration,
+    /// Which kernel interface to take
+    pub io_engine: IoEngine,
+    /// How many threads relay
+    pub workers: NonZeroUsize,
+    /// `[console] allowed_origins`, in lower case
+    pub allowed_origins: Vec<String>,
+    /// `[vnc] auth_schemes`, in the operator's order; for the VNC program only
+    pub auth_schemes: Vec<AuthScheme>,
+    /// `[consolegate] any_console_type`
+    pub any_console_type: bool,
+    /// `[consolegate] explain_refusals`
+    pub explain_refusals: bool,
+    /// `[consolegate] strict_upgrade`
+    pub strict_upgrade: bool,
+    /// What to do with text frames: `[consolegate] serial_text_frames` on serial consoles, else refuse
+    pub text_frames: TextPolicy,
+    /// Who may send `X-Forwarded-Proto`; everyone when empty
+    pub trusted_proxies: Vec<Network>,
+    /// Every bound
+    pub limits: Limits,
+    /// Where and how to log
+    pub log: LogSettings,
+    /// What the operator should know, to be logged once logging is up
+    pub warnings: Vec<String>,
+}
+
+/// Where to listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// Address or name; empty for every address
+    pub host: String,
+    /// TCP port
+    pub port: u16,
+    /// Whether IPv6 comes first where the name has both families
+    pub prefer_ipv6: bool,
+}
+
+/// `[consolegate] io_engine`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IoEngine {
+    /// `io_uring` where the kernel permits it, else epoll
+    Auto,
+    /// `io_uring` or nothing
+    IoUring,
+    /// epoll
+    Epoll,
+}
+
+impl Config {
+    /// Checks the values of one program.
+    ///
+    /// # Errors
+    ///
+    /// [`Exit`] with status 1, or 255 where Nova's program has that.
+    pub(super) fn check(values: &Values) -> Result<Self, Exit> {
+        let read = Read(values);
+        check_tls(&read)?;
+        let web = check_web(&read)?;
+        let rpc_response_timeout = rpc_response_timeout(&read);
+        let mut config = Self {
+            program: values.program,
+            listen: listen(&read)?,
+            web,
+            database: read.secret("database", "connection"),
+            port_check: if read.text(OWN, "port_check") == Some("off") {
+                PortCheck::Off
+            } else {
+                PortCheck::Rpc
+            },
+            rpc_response_timeout,
+            io_engine: match read.text(OWN, "io_engine") {
+                Some("io_uring") => IoEngine::IoUring,
+                Some("epoll") => IoEngine::Epoll,
+                _ => IoEngine::Auto,
+            },
+            workers: workers(&read),
+            allowed_origins: read
+                .list("console", "allowed_origins")
+                .iter()
+                .map(|name| name.to_lowercase())
+                .collect(),
+            auth_schemes: auth_schemes(&read),
+            any_console_type: read.is_on(OWN, "any_console_type"),
+            explain_refusals: read.is_on(OWN, "explain_refusals"),
+            strict_upgrade: read.is_on(OWN, "strict_upgrade"),
+            text_frames: match read.text(OWN, "serial_text_frames") {
+                Some("accept") => TextPolicy::Accept,
+                _ => TextPolicy::Refuse,
+            },
+            trusted_proxies: read
+                .list(OWN, "trusted_proxies")
+                .iter()
+                .filter_map(|one| one.parse().ok())
+                .collect(),
+            limits: limits(&read, rpc_response_timeout),
+            log: log_settings(&read),
+            warnings: values.warnings.clone(),
+        };
+        config.warn();
+        Ok(config)
+    }
+
+    fn warn(&mut self) {
+        if self.database.is_none() {
+            self.warnings.push("[database] connection is not set: no token can be checked.".to_owned());
+        }
+        if self.auth_schemes.contains(&AuthScheme::VeNCrypt) {
+            self.warnings.push(
+                "[vnc] auth_schemes lists vencrypt, which this build does not speak: computes that offer nothing \
+                 else are refused."
+                    .to_owned(),
+            );
+        }
+        for origin in self.allowed_origins.iter().filter(|origin| origin.contains('/')) {
+            self.warnings.push(format!(
+                "[console] allowed_origins holds \"{origin}\", which matches nothing: entries are host names."
+            ));
+        }
+    }
+}
+
+/// Values by the type that their declaration promises.
+struct Read<'a>(&'a Values);
+
+impl Read<'_> {
+    fn is_on(&self, group: &str, name: &str) -> bool {
+        *self.0.value(group, name) == Value::Bool(true)
+    }
+
+    fn int(&self, group: &str, name: &str) -> Option<i64> {
+        match self.0.value(group, name) {
+            Value::Int(number) => Some(*number),
+            _ => None,
+        }
+    }
+
+    /// Text that is not empty.
+    fn text(&self, group: &str, name: &str) -> Option<&str> {
+        match self.0.value(group, name) {
+            Value::Str(text) if !text.is_empty() => Some(text),
+            _ => None,
+        }
+    }
+
+    fn list(&self, group: &str, name: &str) -> &[String] {
+        match self.0.value(group, name) {
+            Value::List(items) => items,
+            _ => &[],
+        }
+    }
+
+    fn secret(&self, group: &str, name: &str) -> Option<Secret> {
+        match self.0.value(group, name) {
+            Value::Secret(secret) if !secret.is_empty() => Some(secret.clone()),
+            _ => None,
+        }
+    }
+}
+
+/// Serving in the clear what was meant for TLS alone would be worse than not starting.
+fn check_tls(read: &Read<'_>) -> Result<(), Exit> {
+    if !read.is_on(DEFAULT, "ssl_only") {
+        return Ok(());
+    }
+    // The text and status of nova/cmd/baseproxy.py.
+    let cert = read.text(DEFAULT, "cert").unwrap_or_default();
+    if !Path::new(cert).exists() {
+        return Err(Exit::failed(255, format!("SSL only and {cert} not found")));
+    }
+    Err(Exit::config("ssl_only is set, but this build does not speak TLS to the browser yet"))
+}
+
+fn check_web(read: &Read<'_>) -> Result<Option<PathBuf>, Exit> {
+    let Some(web) = read.text(DEFAULT, "web") else { return Ok(None) };
+    // The text and status of nova/cmd/baseproxy.py.
+    if !Path::new(web).exists() {
+        return Err(Exit::failed(255, format!("Can not find html/js files at {web}.")));
+    }
+    let absolute = std::path::absolute(web);
+    absolute.map(Some).map_err(|error| Exit::config(format!("Can not tell where {web} is: {error}")))
+}
+
+fn listen(read: &Read<'_>) -> Result<Listen, Exit> {
+    let (group, host, port) = match read.0.program {
+        Program::NoVncProxy => ("vnc", "novncproxy_host", "novncproxy_port"),
+        Program::SpiceHtml5Proxy => ("spice", "html5proxy_host", "html5proxy_port"),
+        Program::SerialProxy => ("serial_console", "serialproxy_host", "serialproxy_port"),
+    };
+    let number = read.int(group, port).and_then(|number| u16::try_from(number).ok());
+    Ok(Listen {
+        host: read.text(group, host).unwrap_or_default().to_owned(),
+        port: number.ok_or_else(|| Exit::config(format!("Option {port} from group {group} has no value")))?,
+        prefer_ipv6: read.is_on(DEFAULT, "source_is_ipv6"),
+    })
+}
+
+fn auth_schemes(read: &Read<'_>) -> Vec<AuthScheme> {
+    let scheme = |name: &String| match name.as_str() {
+        "none" => Some(AuthScheme::None),
+        "vencrypt" => Some(AuthScheme::VeNCrypt),
+        _ => None,
+    };
+    read.list("vnc", "auth_schemes").iter().filter_map(scheme).collect()
+}
+
+fn workers(read: &Read<'_>) -> NonZeroUsize {
+    let asked = read.int(OWN, "workers").and_then(|number| usize::try_from(number).ok());
+    asked.and_then(NonZeroUsize::new).unwrap_or_else(|| {
+        // Honours the cgroup's quota and the affinity mask.
+        let cores = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        NonZeroUsize::new(WORKERS_DEFAULT_MAX).map_or(cores, |most| cores.min(most))
+    })
+}
+
+/// Nova waits for ever when the option is empty; every wait here ends.
+fn rpc_response_timeout(read: &Read<'_>) -> Duration {
+    let seconds = read.int(DEFAULT, "rpc_response_timeout").unwrap_or(60);
+    Duration::from_secs(u64::try_from(seconds).unwrap_or(0).clamp(1, 3_600))
+}
+
+fn limits(read: &Read<'_>, rpc_response_timeout: Duration) -> Limits {
+    let mut limits = Limits::default();
+    for row in ROWS {
+        if let Some(value) = read.int(OWN, row.name).and_then(|value| u64::try_from(value).ok()) {
+            // In range by the declaration that the row became.
+            let set = limits.set(row.name, value);
+            debug_assert!(set, "{} refused {value}", row.name);
+        }
+    }
+    if !read.0.is_configured(OWN, "authorize_timeout_ms") {
+        let rpc_ms = u64::try_from(rpc_response_timeout.as_millis()).unwrap_or(u64::MAX);
+        limits.authorize_timeout_ms = limits.authorize_timeout_ms.max(rpc_ms);
+    }
+    limits
+}
+
+/// `oslo_log/log.py`, `_get_log_file_path`
+fn log_settings(read: &Read<'_>) -> LogSettings {
+    let file = match (read.text(DEFAULT, "log_dir"), read.text(DEFAULT, "log_file")) {
+        (Some(directory), Some(file)) => Some(Path::new(directory).join(file)),
+        (Some(directory), None) => Some(Path::new(directory).join(format!("{}.log", read.0.program.name()))),
+        (None, file) => file.map(PathBuf::from),
+    };
+    LogSettings {
+        file,
+        stderr: read.is_on(DEFAULT, "use_stderr"),
+        debug: read.is_on(DEFAULT, "debug"),
+        date_format: read.text(DEFAULT, "log_date_format").unwrap_or_default().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::options::{Effect, options};
+    use super::*;
+
+    /// What is accepted must work: an option without a reader belongs to `NoEffect`.
+    #[test]
+    fn every_used_option_is_read_here_and_no_other() {
+        let source = include_str!("checked.rs");
+        for option in options().iter().filter(|option| !ROWS.iter().any(|row| row.name == option.name)) {
+            // `cert` is read for Nova's message about it.
+            if option.name != "cert" {
+                let is_read = source.contains(&format!("\"{}\"", option.name));
+                assert_eq!(is_read, option.effect == Effect::Used, "[{}] {}", option.group, option.name);
+            }
+        }
+    }
+}

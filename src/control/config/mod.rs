@@ -1,0 +1,154 @@
+//! nova.conf, the command line and the environment, as oslo.config reads them.
+//!
+//! The way of a value: [`options`](OptionDef) declares it, `argv` and `files` find texts for it, `resolve`
+//! picks the one that counts and follows its `$references`, `values` gives it its type, and [`Config`] holds
+//! what all of them mean together. Nothing here logs: warnings are collected, since where to log is itself
+//! configured.
+//!
+//! Out of scope: applying a reload, and opening what the options name.
+//!
+//! `tests/config_real.rs` compares the result with oslo.config itself and lists where we differ on purpose.
+
+use std::ffi::{OsStr, OsString};
+
+mod argv;
+mod checked;
+mod files;
+mod help;
+mod ini;
+mod options;
+mod program;
+mod resolve;
+mod substitute;
+#[cfg(test)]
+mod tests;
+mod values;
+
+use argv::{Event, Stop};
+pub use checked::{Config, IoEngine, Listen};
+pub use options::{DEFAULT, Default, Effect, Flag, OWN, OptionDef, find, options};
+pub use program::Program;
+use resolve::Layer;
+pub use resolve::Values;
+pub use values::{Kind, Value};
+
+/// Where the environment is read from: [`std::env::var_os`], or a test's own.
+pub type Environment<'a> = dyn Fn(&str) -> Option<OsString> + 'a;
+
+/// The program is to end instead of starting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exit {
+    /// Exit status: 0 for help and version, 2 for a wrong command line, 1 for a wrong configuration, 255
+    /// where Nova's programs exit with -1
+    pub status: u8,
+    /// For standard output
+    pub stdout: String,
+    /// For standard error
+    pub stderr: String,
+}
+
+impl Exit {
+    fn done(stdout: String) -> Self {
+        Self { status: 0, stdout, stderr: String::new() }
+    }
+
+    fn failed(status: u8, message: impl AsRef<str>) -> Self {
+        Self { status, stdout: String::new(), stderr: format!("{}\n", message.as_ref()) }
+    }
+
+    fn config(message: impl AsRef<str>) -> Self {
+        Self::failed(1, message)
+    }
+
+    fn usage(program: Program, message: &str) -> Self {
+        Self::failed(2, format!("{}{}: error: {message}", help::usage(program), program.name()))
+    }
+}
+
+/// Reads the configuration of the program that `argv` starts; `argv[0]` is its name.
+///
+/// # Errors
+///
+/// [`Exit`] when there is nothing to start: help was asked for, or something is wrong.
+pub fn load(argv: &[OsString], environment: &Environment<'_>) -> Result<Config, Exit> {
+    Config::check(&read(argv, environment)?)
+}
+
+/// The first half of [`load`]: every option's value, before what they mean together is checked.
+///
+/// # Errors
+///
+/// As [`load`].
+pub fn read(argv: &[OsString], environment: &Environment<'_>) -> Result<Values, Exit> {
+    let name = program::base_name(argv.first().map_or(OsStr::new("consolegate"), OsString::as_os_str));
+    let mut arguments = Vec::new();
+    for argument in argv.iter().skip(1) {
+        let Some(argument) = argument.to_str() else {
+            return Err(Exit::failed(2, format!("{name}: error: argument {argument:?} is not valid UTF-8")));
+        };
+        arguments.push(argument.to_owned());
+    }
+    let program = choose(&name, &arguments)?;
+    let line = argv::parse(program, &arguments).map_err(|stop| match stop {
+        Stop::Help => Exit::done(help::help(program)),
+        Stop::Version => Exit::done(format!("{}\n", env!("CARGO_PKG_VERSION"))),
+        Stop::Usage(message) => Exit::usage(program, &message),
+    })?;
+    let layers = layers(program, &arguments, line.events, environment)?;
+    resolve::resolve(program, &layers, environment, line.warnings)
+}
+
+/// The name in `argv[0]` decides; `--mode` overrides.
+fn choose(name: &str, arguments: &[String]) -> Result<Program, Exit> {
+    let asks = |flags: &[&str]| arguments.iter().any(|argument| flags.contains(&argument.as_str()));
+    match (argv::mode(arguments), Program::from_name(name)) {
+        (Some(mode), _) => Program::from_name(mode).ok_or_else(|| {
+            let names = Program::ALL.map(Program::name).join(", ");
+            Exit::failed(
+                2,
+                format!("{name}: error: argument --mode: invalid choice: {mode} (choose from {names})"),
+            )
+        }),
+        (None, Some(program)) => Ok(program),
+        (None, None) if asks(&["--version"]) => Err(Exit::done(format!("{}\n", env!("CARGO_PKG_VERSION")))),
+        (None, None) if arguments.is_empty() || asks(&["-h", "--help"]) => Err(Exit::done(help::overview())),
+        (None, None) => {
+            Err(Exit::failed(2, format!("{}{name}: error: argument --mode is required", help::overview())))
+        }
+    }
+}
+
+/// Reads the files, in the order in which they take effect.
+fn layers(
+    program: Program,
+    arguments: &[String],
+    events: Vec<Event>,
+    environment: &Environment<'_>,
+) -> Result<Vec<Layer>, Exit> {
+    let mut reader = files::Reader::new(environment);
+    let mut files = Vec::new();
+    // Abbreviations do not count, as in oslo.config (`ConfigOpts._parse_config_files`).
+    let names = |flag: &str| {
+        let is_flag = |argument: &String| {
+            argument.strip_prefix(flag).is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+        };
+        arguments.iter().any(is_flag)
+    };
+    if !names("--config-file") {
+        reader.default_files(program.name(), &mut files)?;
+    }
+    if !names("--config-dir") {
+        reader.default_directories(program.name(), &mut files)?;
+    }
+    let mut layers: Vec<Layer> = files.drain(..).map(Layer::File).collect();
+    for event in events {
+        match event {
+            Event::Set { option, text } => layers.push(Layer::Flag { option, text }),
+            Event::ConfigFile(path) => reader.named_file(&path, &mut files)?,
+            Event::ConfigDir(path) => reader.named_directory(&path, &mut files)?,
+        }
+        layers.extend(files.drain(..).map(Layer::File));
+    }
+    reader.finish()?;
+    Ok(layers)
+}

@@ -1,0 +1,361 @@
+//! Whole configurations: argv, files and environment in, values and exits out.
+
+use std::collections::HashMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::*;
+use crate::control::PortCheck;
+use crate::proto::rfb::AuthScheme;
+use crate::proto::ws::TextPolicy;
+
+/// A machine of its own: a home directory and an environment.
+struct Machine {
+    home: PathBuf,
+    environment: HashMap<String, String>,
+}
+
+impl Machine {
+    fn new(name: &str) -> Self {
+        let home = std::env::temp_dir().join(format!("consolegate-config-{}-{name}", std::process::id()));
+        fs::create_dir_all(&home).unwrap();
+        let mut machine = Self { home, environment: HashMap::new() };
+        machine.set("HOME", machine.home.clone().to_str().unwrap());
+        machine
+    }
+
+    fn set(&mut self, name: &str, value: &str) {
+        self.environment.insert(name.to_owned(), value.to_owned());
+    }
+
+    /// Writes a file below the home directory, and tells its path.
+    fn file(&self, name: &str, text: &str) -> String {
+        let path = self.home.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    fn run<T>(
+        &self,
+        line: &[&str],
+        read: impl Fn(&[OsString], &Environment<'_>) -> Result<T, Exit>,
+    ) -> Result<T, Exit> {
+        let argv: Vec<OsString> = line.iter().map(OsString::from).collect();
+        read(&argv, &|name| self.environment.get(name).map(OsString::from))
+    }
+
+    fn read(&self, line: &[&str]) -> Result<Values, Exit> {
+        self.run(line, |argv, environment| read(argv, environment))
+    }
+
+    /// Loads with a web root that exists.
+    fn load(&self, line: &[&str]) -> Result<Config, Exit> {
+        let line = [&line[..1], &["--web", "/"], &line[1..]].concat();
+        self.run(&line, |argv, environment| load(argv, environment))
+    }
+
+    fn value(&self, line: &[&str], group: &str, name: &str) -> Value {
+        self.read(line).unwrap().value(group, name).clone()
+    }
+
+    fn exit(&self, line: &[&str]) -> Exit {
+        self.run(line, |argv, environment| load(argv, environment)).unwrap_err()
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.home);
+    }
+}
+
+const NOVNC: &str = "/usr/bin/nova-novncproxy";
+
+#[test]
+fn defaults_are_those_of_each_program() {
+    let machine = Machine::new("defaults");
+    let config = machine.load(&[NOVNC]).unwrap();
+    assert_eq!(config.listen, Listen { host: "0.0.0.0".into(), port: 6080, prefer_ipv6: false });
+    assert_eq!(
+        (config.program, config.port_check, config.io_engine),
+        (Program::NoVncProxy, PortCheck::Rpc, IoEngine::Auto)
+    );
+    assert_eq!(config.auth_schemes, [AuthScheme::None]);
+    assert_eq!(config.text_frames, TextPolicy::Refuse);
+    assert_eq!(config.web.as_deref(), Some(Path::new("/")));
+    assert!((1..=4).contains(&config.workers.get()));
+    assert_eq!(config.limits, crate::session::limits::Limits::default());
+    assert_eq!(config.log.file, None);
+    assert_eq!(config.warnings, ["[database] connection is not set: no token can be checked."]);
+
+    let config = machine.load(&["nova-spicehtml5proxy"]).unwrap();
+    assert_eq!((config.listen.port, config.auth_schemes.len()), (6082, 0));
+    let config = machine.run(&["nova-serialproxy"], |argv, environment| load(argv, environment)).unwrap();
+    assert_eq!((config.listen.port, config.web, config.text_frames), (6083, None, TextPolicy::Accept));
+    let web = |program: &str| machine.value(&[program], DEFAULT, "web");
+    assert_eq!(web("nova-novncproxy"), Value::Str("/usr/share/novnc".into()));
+    assert_eq!(web("nova-spicehtml5proxy"), Value::Str("/usr/share/spice-html5".into()));
+    assert_eq!(web("nova-serialproxy"), Value::Unset);
+}
+
+#[test]
+fn default_files_and_directories_are_read_in_order() {
+    let machine = Machine::new("places");
+    let port = || machine.value(&[NOVNC], "vnc", "novncproxy_port");
+    machine.file("nova.conf", "[vnc]\nnovncproxy_port=1\n");
+    assert_eq!(port(), Value::Int(1));
+    machine.file(".nova/nova.conf", "[vnc]\nnovncproxy_port=2\n");
+    assert_eq!(port(), Value::Int(2));
+    machine.file("nova-novncproxy.conf", "[vnc]\nnovncproxy_port=3\n");
+    assert_eq!(port(), Value::Int(3));
+    machine.file("nova.conf.d/b.conf", "[VNC]\nnovncproxy_port=5\n");
+    machine.file("nova.conf.d/a.conf", "[vnc]\nnovncproxy_port=4\n");
+    machine.file("nova.conf.d/.c.conf", "[vnc]\nnovncproxy_port=90\n");
+    machine.file("nova.conf.d/c.txt", "[vnc]\nnovncproxy_port=91\n");
+    assert_eq!(port(), Value::Int(5));
+    machine.file("nova-novncproxy.conf.d/a.conf", "[vnc]\nnovncproxy_port=6\n");
+    assert_eq!(port(), Value::Int(6));
+
+    let named = machine.file("named", "[vnc]\nnovncproxy_host=h\n");
+    let values = machine.read(&[NOVNC, "--config-file", &named]).unwrap();
+    assert_eq!(values.value("vnc", "novncproxy_port"), &Value::Int(6), "directories stay");
+    let empty = machine.home.join("empty");
+    fs::create_dir_all(&empty).unwrap();
+    let values = machine.read(&[NOVNC, "--config-dir", empty.to_str().unwrap()]).unwrap();
+    assert_eq!(values.value("vnc", "novncproxy_port"), &Value::Int(3), "files stay");
+    // The search list ends with the snap's directories.
+    let mut snap = Machine::new("snap");
+    snap.file("c/etc/nova/nova.conf", "[vnc]\nnovncproxy_port=7\n");
+    snap.set("SNAP_COMMON", snap.home.join("c").to_str().unwrap());
+    assert_eq!(snap.value(&[NOVNC], "vnc", "novncproxy_port"), Value::Int(7));
+}
+
+#[test]
+fn files_and_flags_take_effect_in_their_order() {
+    let mut machine = Machine::new("order");
+    let file = machine.file("f", "[DEFAULT]\nweb=/f\n[console]\nallowed_origins=A,b\n");
+    let web = |machine: &Machine, line: &[&str]| machine.value(&[&[NOVNC], line].concat(), DEFAULT, "web");
+    assert_eq!(web(&machine, &["--web", "/a", "--config-file", &file]), Value::Str("/f".into()));
+    assert_eq!(web(&machine, &["--config-file", &file, "--web", "/a"]), Value::Str("/a".into()));
+    machine.set("OS_DEFAULT__WEB", "/e");
+    assert_eq!(web(&machine, &["--config-file", &file]), Value::Str("/e".into()));
+    assert_eq!(web(&machine, &["--config-file", &file, "--web", "/a"]), Value::Str("/a".into()));
+    assert_eq!(web(&machine, &["--web", "/a"]), Value::Str("/a".into()));
+    let config = machine.load(&[NOVNC, "--config-file", "~/f", "--web", ""]).unwrap();
+    assert_eq!((config.web, config.allowed_origins), (None, vec!["a".to_owned(), "b".to_owned()]));
+}
+
+#[test]
+fn old_names_are_read_with_one_warning() {
+    let machine = Machine::new("old");
+    let file = machine.file("f", "[DEFAULT]\nnovncproxy_port=7\nlogdir=/l\nsql_connection=sqlite:///x\n");
+    let newer = machine.file("g", "[DEFAULT]\nconsole_allowed_origins=x\n[console]\nallowed_origins=y\n");
+    let config = machine.load(&[NOVNC, "--config-file", &file, "--config-file", &newer]).unwrap();
+    assert_eq!((config.listen.port, config.allowed_origins), (7, vec!["y".to_owned()]));
+    assert_eq!(config.log.file.as_deref(), Some(Path::new("/l/nova-novncproxy.log")));
+    assert_eq!(config.database.unwrap().expose(), b"sqlite:///x");
+    let mut warnings = config.warnings;
+    warnings.sort();
+    assert_eq!(
+        warnings,
+        [
+            "Deprecated: Option \"logdir\" from group \"DEFAULT\" is deprecated. Use option \"log-dir\" from group \"DEFAULT\".",
+            "Deprecated: Option \"novncproxy_port\" from group \"DEFAULT\" is deprecated. Use option \"novncproxy_port\" from group \"vnc\".",
+            "Deprecated: Option \"sql_connection\" from group \"DEFAULT\" is deprecated. Use option \"connection\" from group \"database\".",
+        ]
+    );
+}
+
+#[test]
+fn references_are_followed() {
+    let mut machine = Machine::new("references");
+    let text = "[DEFAULT]\nmy_ip=192.0.2.1\nbase=/var\nlog_dir=$base/log\nlog_file=$database.nope\nrecord=$record\n\
+                [vnc]\nnovncproxy_host=$my_ip\n[database]\nconnection=mysql://u:a$$b$cd@${vnc.novncproxy_host}/nova\n";
+    let file = machine.file("f", text);
+    machine.set("OS_DEFAULT__KEY", "${vnc.novncproxy_port}-$DEFAULT.web-$debug");
+    let values = machine.read(&[NOVNC, "--config-file", &file]).unwrap();
+    let text = |group, name| values.value(group, name).to_string();
+    assert_eq!(text("vnc", "novncproxy_host"), "192.0.2.1");
+    assert_eq!(text(DEFAULT, "log_dir"), "/var/log");
+    assert_eq!(text(DEFAULT, "key"), "6080-$DEFAULT.web-False");
+    assert_eq!(text(DEFAULT, "log_file"), "$database.nope");
+    let Value::Secret(connection) = values.value("database", "connection") else { panic!() };
+    assert_eq!(connection.expose(), b"mysql://u:a$b$cd@192.0.2.1/nova");
+    let warnings = values.warnings.join("\n");
+    assert!(
+        warnings.contains("\"log_file\" from group \"DEFAULT\" holds \"$database.nope\" that refers"),
+        "{warnings}"
+    );
+    assert!(
+        warnings.contains("\"connection\" from group \"database\" holds a \"$\" that refers"),
+        "{warnings}"
+    );
+    assert!(!warnings.contains("cd"), "a part of the password is shown: {warnings}");
+    assert!(
+        warnings.contains("\"record\" from group \"DEFAULT\" holds \"$record\""),
+        "a loop ends: {warnings}"
+    );
+}
+
+#[test]
+fn a_secret_is_not_quoted_by_another_option() {
+    let machine = Machine::new("quoted");
+    let file = machine.file("f", "[DEFAULT]\nlog_dir=$database.connection\n[database]\nconnection=hidden\n");
+    let values = machine.read(&[NOVNC, "--config-file", &file]).unwrap();
+    assert!(!format!("{values:?}").contains("hidden"), "{values:?}");
+}
+
+#[test]
+fn wrong_values_end_with_status_1() {
+    let mut machine = Machine::new("wrong");
+    let exit = machine.exit(&[NOVNC, "--vnc-novncproxy_port", "99999"]);
+    assert_eq!(
+        (exit.status, exit.stderr.as_str()),
+        (1, "argument --novncproxy_port: Invalid Port(min=0, max=65535) value: 99999\n")
+    );
+    let file = machine.file("f", "[DEFAULT]\nssl_only=maybe\n[consolegate]\nworkers=x\n");
+    let exit = machine.exit(&[NOVNC, "--config-file", &file]);
+    assert_eq!(
+        exit.stderr,
+        format!(
+            "argument --ssl_only: Invalid Boolean value: maybe\n(option ssl_only from [DEFAULT] in {file})\n"
+        )
+    );
+    let exit = machine.exit(&[NOVNC, "--vnc-auth_schemes", "foo"]);
+    assert_eq!(
+        exit.stderr,
+        "argument --auth_schemes: Invalid List of String(choices=['none', 'vencrypt']) value: foo\n"
+    );
+    let exit = machine.exit(&[NOVNC, "--config-file", &file, "--ssl_only"]);
+    assert_eq!(
+        (exit.status, exit.stderr),
+        (
+            1,
+            format!(
+                "Value for option workers from [consolegate] in {file} is not valid: invalid literal for int() with base 10: 'x'\n"
+            )
+        )
+    );
+    machine.set("OS_CONSOLEGATE__HEADERS_MAX", "1");
+    assert_eq!(
+        machine.exit(&[NOVNC]).stderr,
+        "Value for option headers_max from the environment variable OS_CONSOLEGATE__HEADERS_MAX is not valid: \
+         Should be greater than or equal to 8\n"
+    );
+}
+
+#[test]
+fn wrong_files_end_with_status_1() {
+    let machine = Machine::new("files");
+    let missing = machine.home.join("missing");
+    let missing = missing.to_str().unwrap();
+    let exit = machine.exit(&[NOVNC, "--config-file", missing, "--config-file", "/nor/this"]);
+    assert_eq!(
+        (exit.status, exit.stderr),
+        (1, format!("Failed to find some config files: {missing},/nor/this\n"))
+    );
+    let exit = machine.exit(&[NOVNC, "--config-dir", missing]);
+    assert_eq!((exit.status, exit.stderr), (1, format!("Failed to read config file directory: {missing}\n")));
+    let file = machine.file("f", "[vnc]\nnonsense\n");
+    let exit = machine.exit(&[NOVNC, "--config-file", &file]);
+    assert_eq!(
+        exit.stderr,
+        format!("Failed to parse {file}: at {file}:2, No ':' or '=' found in assignment: 'nonsense'\n")
+    );
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o000)).unwrap();
+    if fs::File::open(&file).is_err() {
+        // Root may open it all the same.
+        let exit = machine.exit(&[NOVNC, "--config-file", &file]);
+        assert_eq!(exit.stderr, format!("Failed to open some config files: {file}\n"));
+    }
+    let exit = machine.exit(&[NOVNC, "--config-file", "/"]);
+    assert!(exit.stderr.starts_with("Failed to open some config files: /: "), "{}", exit.stderr);
+}
+
+#[test]
+fn wrong_command_lines_end_with_status_2() {
+    let machine = Machine::new("usage");
+    let exit = machine.exit(&[NOVNC, "--bogus"]);
+    assert_eq!(exit.status, 2);
+    assert!(exit.stderr.starts_with("usage: nova-novncproxy "));
+    assert!(exit.stderr.ends_with("\nnova-novncproxy: error: unrecognized arguments: --bogus\n"));
+}
+
+#[test]
+fn missing_web_root_and_certificate_end_with_status_255() {
+    let machine = Machine::new("missing");
+    let exit = machine.exit(&[NOVNC, "--web", "/no/web"]);
+    assert_eq!((exit.status, exit.stderr.as_str()), (255, "Can not find html/js files at /no/web.\n"));
+    let exit = machine.exit(&[NOVNC, "--web", "/no/web", "--ssl_only", "--cert", "/no/cert"]);
+    assert_eq!((exit.status, exit.stderr.as_str()), (255, "SSL only and /no/cert not found\n"));
+    let exit = machine.exit(&[NOVNC, "--ssl_only", "--cert", "/"]);
+    assert_eq!(exit.status, 1);
+    assert!(exit.stderr.contains("does not speak TLS"));
+}
+
+#[test]
+fn help_and_version_go_to_stdout() {
+    let machine = Machine::new("help");
+    let exit = machine.exit(&[NOVNC, "--help"]);
+    assert_eq!((exit.status, exit.stderr.as_str()), (0, ""));
+    assert!(exit.stdout.starts_with("usage: nova-novncproxy"));
+    let exit = machine.exit(&["nova-serialproxy", "--version"]);
+    assert_eq!((exit.status, exit.stdout), (0, format!("{}\n", env!("CARGO_PKG_VERSION"))));
+}
+
+#[test]
+fn mode_overrides_the_name() {
+    let machine = Machine::new("mode");
+    assert_eq!(
+        machine.read(&["consolegate", "--mode", "nova-serialproxy"]).unwrap().program,
+        Program::SerialProxy
+    );
+    assert_eq!(machine.read(&[NOVNC, "--mode=nova-serialproxy"]).unwrap().program, Program::SerialProxy);
+    let exit = machine.exit(&["consolegate"]);
+    assert_eq!(exit.status, 0);
+    assert!(exit.stdout.contains("--mode NAME"));
+    assert_eq!(machine.exit(&["consolegate", "-d"]).status, 2);
+    assert_eq!(machine.exit(&["consolegate", "--mode", "nova-api"]).status, 2);
+}
+
+#[test]
+fn options_without_effect_warn_when_set() {
+    let machine = Machine::new("effect");
+    let file =
+        machine.file("f", "[DEFAULT]\nuse_syslog=true\nuse_json=false\ntransport_url=rabbit://u:hidden@h/\n");
+    let values = machine.read(&[NOVNC, "--config-file", &file, "--cert", "/c", "--key="]).unwrap();
+    let mut named: Vec<&str> =
+        values.warnings.iter().map(|warning| warning.split('"').nth(1).unwrap()).collect();
+    named.sort_unstable();
+    assert_eq!(named, ["cert", "transport_url", "use_syslog"]);
+    assert!(!format!("{values:?}").contains("hidden"));
+}
+
+#[test]
+fn our_own_options_reach_the_checked_configuration() {
+    let machine = Machine::new("own");
+    let file = machine.file(
+        "f",
+        "[DEFAULT]\nrpc_response_timeout=90\nlog_dir=/l\nlog_file=f\nsource_is_ipv6=1\nuse_stderr=1\n[vnc]\n\
+         auth_schemes=vencrypt,none\nnovncproxy_host=\"::0\"\n[console]\nallowed_origins=https://x\n[consolegate]\n\
+         port_check=off\nio_engine=epoll\nworkers=3\nany_console_type=on\nexplain_refusals=on\nstrict_upgrade=on\n\
+         trusted_proxies=192.0.2.0/24\nheaders_max=50\n",
+    );
+    let config = machine.load(&[NOVNC, "--config-file", &file, "-d"]).unwrap();
+    assert_eq!(config.listen, Listen { host: "::0".into(), port: 6080, prefer_ipv6: true });
+    assert_eq!(
+        (config.port_check, config.io_engine, config.workers.get()),
+        (PortCheck::Off, IoEngine::Epoll, 3)
+    );
+    assert!(config.any_console_type && config.explain_refusals && config.strict_upgrade);
+    assert_eq!(config.auth_schemes, [AuthScheme::VeNCrypt, AuthScheme::None]);
+    assert_eq!(config.trusted_proxies, ["192.0.2.0/24".parse().unwrap()]);
+    assert_eq!((config.limits.headers_max, config.limits.authorize_timeout_ms), (50, 90_000));
+    assert_eq!(config.rpc_response_timeout, Duration::from_secs(90));
+    assert_eq!(config.log.file.as_deref(), Some(Path::new("/l/f")));
+    assert!(config.log.debug && config.log.stderr);
+    assert_eq!(config.warnings.len(), 3, "{:?}", config.warnings);
+}

@@ -1,0 +1,167 @@
+//! From a token to the console it opens: what Nova's proxies do in
+//! `nova/console/websocketproxy.py`, `_get_connect_info_database`.
+
+use tracing::warn;
+
+use super::sql::{CellDatabase, Rows, TokenRow};
+use super::unix_now;
+use crate::console::{ConnectInfo, ConsoleType, TokenHash};
+use crate::session::AuthorizeError;
+
+/// `[consolegate] port_check`: whether the compute node is asked if the port still is this instance's.
+/// After a migration another instance may listen there (CVE-2013-0335): without the
+/// check a token opens whatever console has the port now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PortCheck {
+    /// Over Nova's message bus, `validate_console_port`. Fails closed.
+    Rpc,
+    /// Not at all: for sites without Nova's bus.
+    Off,
+}
+
+/// Longest text of a row that is believed: the columns are VARCHAR(255), but not every database says no.
+const COLUMN_CHARS_MAX: usize = 255;
+
+/// Decides over tokens.
+#[derive(Debug)]
+pub struct ConsoleAuth {
+    database: CellDatabase,
+    port_check: PortCheck,
+}
+
+impl ConsoleAuth {
+    /// Decides with what is in `database`. [`PortCheck::Off`] is logged, once.
+    #[must_use]
+    pub fn new(database: CellDatabase, port_check: PortCheck) -> Self {
+        if port_check == PortCheck::Off {
+            warn!(
+                "[consolegate] port_check = off: a token is not checked against the compute node, and may \
+                 open another instance's console after a migration"
+            );
+        }
+        Self { database, port_check }
+    }
+
+    /// What the token with this hash opens.
+    ///
+    /// Unknown, expired and mismatching tokens take the same two queries and give the same answer.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthorizeError`]; no text in it holds the token, its hash or the database's credentials.
+    pub async fn authorize(&self, hash: &TokenHash) -> Result<ConnectInfo, AuthorizeError> {
+        let rows = self.database.look_up(hash, unix_now()).await;
+        let rows = rows.map_err(|reason| AuthorizeError::Database(reason.to_string()))?;
+        let info = judge(rows)?;
+        match self.port_check {
+            PortCheck::Off => Ok(info),
+            PortCheck::Rpc => {
+                warn!(
+                    instance_uuid = info.instance_uuid,
+                    "refused a valid token: port_check = rpc is not supported yet, and [consolegate] \
+                     port_check = off is not set"
+                );
+                Err(AuthorizeError::PortCheck("the message bus client does not exist yet".to_owned()))
+            }
+        }
+    }
+}
+
+/// What the rows say, before the port check.
+fn judge(rows: Rows) -> Result<ConnectInfo, AuthorizeError> {
+    // A deleted instance is an invalid token: `InstanceNotFound` becomes `InvalidToken` in Nova, too.
+    let (Some(token), Some(instance)) = (rows.token, rows.instance) else {
+        return Err(AuthorizeError::TokenInvalid);
+    };
+    if instance.host.is_none_or(|host| host.is_empty()) {
+        return Err(AuthorizeError::InstanceWithoutHost { instance_uuid: token.instance_uuid });
+    }
+    connect_info(token)
+}
+
+/// A row that Nova cannot have written opens nothing.
+fn connect_info(token: TokenRow) -> Result<ConnectInfo, AuthorizeError> {
+    let Some(console_type) = ConsoleType::from_name(&token.console_type) else {
+        warn!(
+            instance_uuid = ?token.instance_uuid,
+            "a row of console_auth_tokens has an unknown console_type: {:?}", shortened(&token.console_type)
+        );
+        return Err(AuthorizeError::TokenInvalid);
+    };
+    let Some(port) = u16::try_from(token.port).ok().filter(|port| *port != 0) else {
+        warn!(instance_uuid = ?token.instance_uuid, "a row of console_auth_tokens has port {}", token.port);
+        return Err(AuthorizeError::TokenInvalid);
+    };
+    let texts = [Some(&token.host), token.internal_access_path.as_ref(), token.access_url_base.as_ref()];
+    if texts.into_iter().flatten().any(|text| text.chars().nth(COLUMN_CHARS_MAX).is_some()) {
+        warn!(instance_uuid = ?token.instance_uuid, "a row of console_auth_tokens has a text over its column's length");
+        return Err(AuthorizeError::TokenInvalid);
+    }
+    Ok(ConnectInfo {
+        console_type,
+        host: token.host,
+        port,
+        internal_access_path: token.internal_access_path,
+        instance_uuid: token.instance_uuid,
+        expires: token.expires,
+        access_url_base: token.access_url_base,
+    })
+}
+
+fn shortened(text: &str) -> String {
+    text.chars().take(COLUMN_CHARS_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::sql::InstanceRow;
+
+    fn rows(change: impl FnOnce(&mut TokenRow)) -> Rows {
+        let mut token = TokenRow {
+            console_type: "novnc".to_owned(),
+            host: "192.0.2.7".to_owned(),
+            port: 5900,
+            internal_access_path: None,
+            instance_uuid: "11111111-2222-4333-8444-555555555555".to_owned(),
+            expires: 2_000_000_000,
+            access_url_base: None,
+        };
+        change(&mut token);
+        Rows { token: Some(token), instance: Some(InstanceRow { host: Some("compute1".to_owned()) }) }
+    }
+
+    #[test]
+    fn a_complete_row_becomes_connect_info() {
+        let info = judge(rows(|_| {})).unwrap();
+        assert_eq!(
+            (info.console_type, info.host.as_str(), info.port),
+            (ConsoleType::NoVnc, "192.0.2.7", 5900)
+        );
+        assert_eq!(info.expires, 2_000_000_000);
+    }
+
+    #[test]
+    fn rows_that_nova_cannot_have_written_are_invalid_tokens() {
+        for (what, change) in [
+            ("type", (|token| token.console_type = "NOVNC".to_owned()) as fn(&mut TokenRow)),
+            ("port 0", |token| token.port = 0),
+            ("port 65536", |token| token.port = 65_536),
+            ("negative port", |token| token.port = -1),
+            ("host", |token| token.host = "h".repeat(256)),
+            ("path", |token| token.internal_access_path = Some("p".repeat(256))),
+        ] {
+            assert!(matches!(judge(rows(change)), Err(AuthorizeError::TokenInvalid)), "{what}");
+        }
+    }
+
+    #[test]
+    fn an_instance_that_is_gone_or_nowhere_opens_nothing() {
+        let gone = Rows { instance: None, ..rows(|_| {}) };
+        assert!(matches!(judge(gone), Err(AuthorizeError::TokenInvalid)));
+        for host in [None, Some(String::new())] {
+            let nowhere = Rows { instance: Some(InstanceRow { host }), ..rows(|_| {}) };
+            assert!(matches!(judge(nowhere), Err(AuthorizeError::InstanceWithoutHost { .. })));
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Turns each question into a task, with a bound on how many of a kind run and for how long.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::Semaphore;
+use tokio::time::timeout_at;
+
+use super::answer::Answer;
+use super::consoleauth::ConsoleAuth;
+use super::files::{Files, Wanted};
+use super::resolve;
+use super::sql::CONNECTIONS_MAX;
+use crate::console::TokenHash;
+use crate::session::limits::{duration, size};
+use crate::session::{Failure, FileEvent, FileHandle, Input, Limits, Question};
+
+/// Names asked for at a time: each one holds a thread for as long as the resolver takes.
+const NAME_LOOKUPS_MAX: usize = 16;
+
+/// Files opened or read at a time: each one may hold a thread while a disk is slow.
+const FILE_READS_MAX: usize = 16;
+
+/// A question, and when it was asked: waiting for its turn counts.
+pub(super) struct Asked {
+    pub(super) question: Question,
+    pub(super) answer: Answer,
+    pub(super) at: Instant,
+}
+
+/// Whoever is asked.
+pub(super) struct Desk {
+    consoleauth: ConsoleAuth,
+    files: Files,
+    limits: Limits,
+    token_lookups: Semaphore,
+    // A blocking call cannot be cancelled: its permit goes with it into its thread, so that calls nobody
+    // waits for any more still count.
+    name_lookups: Arc<Semaphore>,
+    file_reads: Arc<Semaphore>,
+}
+
+impl Desk {
+    pub(super) fn new(consoleauth: ConsoleAuth, files: Files, limits: Limits) -> Self {
+        Self {
+            consoleauth,
+            files,
+            limits,
+            token_lookups: Semaphore::new(CONNECTIONS_MAX as usize),
+            name_lookups: Arc::new(Semaphore::new(NAME_LOOKUPS_MAX)),
+            file_reads: Arc::new(Semaphore::new(FILE_READS_MAX)),
+        }
+    }
+
+    /// Answers one question, in time.
+    pub(super) async fn serve(self: Rc<Self>, asked: Asked) {
+        let Asked { question, answer, at } = asked;
+        let limit_ms = match &question {
+            Question::Authorize(_) => self.limits.authorize_timeout_ms,
+            Question::Resolve { .. } => self.limits.connect_timeout_ms,
+            Question::OpenFile { .. } | Question::ReadFile { .. } => self.limits.response_timeout_ms,
+        };
+        let deadline = tokio::time::Instant::from_std(at) + duration(limit_ms);
+        match timeout_at(deadline, self.answer_to(question)).await {
+            Ok(input) => answer.give(input),
+            Err(_) => answer.fail(&format!("no answer within {limit_ms} ms")),
+        }
+    }
+
+    async fn answer_to(&self, question: Question) -> Input {
+        match question {
+            Question::Authorize(hash) => self.authorize(&hash).await,
+            Question::Resolve { host, port } => self.resolve(host, port).await,
+            Question::OpenFile { path, accepts_gzip, wants_bytes } => {
+                self.open_file(Wanted { path, accepts_gzip, wants_bytes }).await
+            }
+            Question::ReadFile { file, offset } => self.read_file(file, offset).await,
+        }
+    }
+
+    async fn authorize(&self, hash: &TokenHash) -> Input {
+        // The semaphore is never closed.
+        let _permit = self.token_lookups.acquire().await;
+        match self.consoleauth.authorize(hash).await {
+            Ok(info) => Input::Authorized(Box::new(info)),
+            Err(reason) => Input::Failed(Failure::Authorize(reason)),
+        }
+    }
+
+    async fn resolve(&self, host: String, port: u16) -> Input {
+        if let Some(address) = resolve::literal(&host, port) {
+            return Input::Resolved(vec![address]);
+        }
+        let permit = Arc::clone(&self.name_lookups).acquire_owned().await;
+        let addresses_max = size(self.limits.addresses_max);
+        let looked_up = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            resolve::look_up(&host, port, addresses_max)
+        });
+        match looked_up.await {
+            Ok(Ok(addresses)) => Input::Resolved(addresses),
+            Ok(Err(reason)) => Input::Failed(Failure::Resolve(reason.to_string())),
+            Err(stopped) => Input::Failed(Failure::Resolve(stopped.to_string())),
+        }
+    }
+
+    async fn open_file(&self, wanted: Wanted) -> Input {
+        let files = self.files.clone();
+        self.read(async move { files.open(wanted).await }).await
+    }
+
+    async fn read_file(&self, file: FileHandle, offset: u64) -> Input {
+        let files = self.files.clone();
+        self.read(async move { files.read(&file, offset).await }).await
+    }
+
+    /// Runs `work` as a task of its own, which goes on when its question is given up.
+    async fn read(&self, work: impl Future<Output = FileEvent> + 'static) -> Input {
+        let permit = Arc::clone(&self.file_reads).acquire_owned().await;
+        let task = tokio::task::spawn_local(async move {
+            let _permit = permit;
+            work.await
+        });
+        Input::File(task.await.unwrap_or(FileEvent::Failed))
+    }
+}

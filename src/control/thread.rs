@@ -1,0 +1,163 @@
+//! The thread itself: its start, its queue and its end.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Semaphore;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use super::answer::Answer;
+use super::consoleauth::{ConsoleAuth, PortCheck};
+use super::desk::{Asked, Desk};
+use super::files::Files;
+use super::runtime::Runtime;
+use super::signals::Signals;
+use super::sql::CellDatabase;
+use crate::secret::Secret;
+use crate::session::limits::{duration, size};
+use crate::session::{Authorizer, Limits, Overloaded, Question, Reply};
+
+/// What the operator decided, checked, as the control thread sees it.
+pub struct ControlSettings {
+    /// `[database] connection`; without it every token is refused
+    pub connection: Option<Secret>,
+    /// Where a relative SQLite path starts: the directory the program was started in
+    pub directory: PathBuf,
+    /// `[consolegate] port_check`
+    pub port_check: PortCheck,
+    /// The web root, absolute; none for a program without web files
+    pub web_root: Option<PathBuf>,
+    /// Every bound
+    pub limits: Limits,
+    /// Whether a ring may be used. Not with `sandbox = required`: this ring cannot be restricted by opcode.
+    pub prefer_uring: bool,
+    /// Called on the control thread for each SIGTERM, SIGINT and SIGQUIT; must not block
+    pub on_stop: Box<dyn FnMut() + Send>,
+}
+
+/// The running control thread. Dropping it ends the thread without waiting for it.
+pub struct Control {
+    authorizer: Arc<Asker>,
+    finished: Receiver<()>,
+    /// None once joined
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Control {
+    /// Starts the thread and its signal handlers. Nothing else is contacted yet.
+    ///
+    /// # Errors
+    ///
+    /// When the thread, its executor or a signal handler could not be set up.
+    pub fn start(settings: ControlSettings) -> io::Result<Self> {
+        let places = size(settings.limits.control_queue_max).min(Semaphore::MAX_PERMITS);
+        let (sender, queue) = unbounded_channel();
+        let (ready_sender, ready) = sync_channel(1);
+        let (finished_sender, finished) = sync_channel(1);
+        let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || {
+            run(settings, queue, &ready_sender);
+            // Nobody may be waiting for it.
+            let _ = finished_sender.try_send(());
+        })?;
+        ready.recv().unwrap_or_else(|_| Err(io::Error::other("the control thread ended at once")))?;
+        let authorizer = Arc::new(Asker { sender, places: Arc::new(Semaphore::new(places)) });
+        Ok(Self { authorizer, finished, thread: Some(thread) })
+    }
+
+    /// What workers ask through.
+    #[must_use]
+    pub fn authorizer(&self) -> Arc<dyn Authorizer> {
+        Arc::<Asker>::clone(&self.authorizer)
+    }
+
+    /// Ends the thread: open questions are answered with failures, later ones are refused. Returns at once.
+    pub fn shutdown(&self) {
+        // When nobody receives, it has ended already.
+        let _ = self.authorizer.sender.send(Message::Stop);
+    }
+
+    /// [`Control::shutdown`], then waits for the end of the thread, at most `limit`. Returns whether it has
+    /// ended: a name look-up that hangs in the system's resolver cannot be cancelled.
+    pub fn join(mut self, limit: Duration) -> bool {
+        self.shutdown();
+        if self.finished.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
+            return false;
+        }
+        // How it ended was said by its panic message, if there was one.
+        let _ = self.thread.take().map(JoinHandle::join);
+        true
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        self.shutdown();
+    }
+}
+
+impl fmt::Debug for Control {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Control")
+    }
+}
+
+enum Message {
+    Asked(Asked),
+    Stop,
+}
+
+/// The workers' end of the queue.
+struct Asker {
+    sender: UnboundedSender<Message>,
+    /// One place per question that is not answered yet, so the queue is bounded by them.
+    places: Arc<Semaphore>,
+}
+
+impl Authorizer for Asker {
+    fn ask(&self, question: Question, reply: Reply) -> Result<(), Overloaded> {
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| Overloaded)?;
+        let answer = Answer::to(&question, reply, place);
+        let asked = Asked { question, answer, at: Instant::now() };
+        self.sender.send(Message::Asked(asked)).map_err(|refused| {
+            if let Message::Asked(asked) = refused.0 {
+                asked.answer.withdraw();
+            }
+            Overloaded
+        })
+    }
+}
+
+fn run(settings: ControlSettings, queue: UnboundedReceiver<Message>, ready: &SyncSender<io::Result<()>>) {
+    let started = Runtime::new(settings.prefer_uring)
+        .and_then(|runtime| Ok((runtime.block_on(async { Signals::install() })?, runtime)));
+    let (signals, runtime) = match started {
+        Ok(started) => started,
+        Err(reason) => {
+            let _ = ready.send(Err(reason));
+            return;
+        }
+    };
+    let limits = settings.limits;
+    let limit = duration(limits.authorize_timeout_ms);
+    let database = CellDatabase::new(settings.connection.as_ref(), &settings.directory, limit);
+    let files = Files::new(settings.web_root, size(limits.read_bytes), runtime.has_ring());
+    let desk = Desk::new(ConsoleAuth::new(database, settings.port_check), files, limits);
+    let _ = ready.send(Ok(()));
+    runtime.block_on(async {
+        tokio::task::spawn_local(signals.serve(settings.on_stop));
+        serve(Rc::new(desk), queue).await;
+    });
+    // Dropping the runtime drops the tasks, and each of them answers.
+}
+
+async fn serve(desk: Rc<Desk>, mut queue: UnboundedReceiver<Message>) {
+    while let Some(Message::Asked(asked)) = queue.recv().await {
+        tokio::task::spawn_local(Rc::clone(&desk).serve(asked));
+    }
+}

@@ -1,0 +1,185 @@
+//! Puts the layers together: configuration in, a running proxy out.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::process::ExitCode;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use consolegate::control::config::{Config, IoEngine, Listen};
+use consolegate::control::{Control, ControlSettings};
+use consolegate::engine::epoll::EpollEngine;
+use consolegate::engine::{Worker, WorkerHandle, WorkerSettings, descriptors, listener};
+use consolegate::proto::http::UpgradePolicy;
+use consolegate::session::{LOG_TARGET, Limits, Security, Settings};
+use consolegate::telemetry::log;
+
+/// How long the control thread may take to end once the workers have.
+const CONTROL_END: Duration = Duration::from_millis(500);
+
+/// Runs until a signal ends it. Status 1 when it could not start or a worker failed.
+pub(crate) fn serve(config: &Config) -> ExitCode {
+    let guard = match log::init(&config.log) {
+        Ok(guard) => guard,
+        Err(error) => {
+            eprintln!("{}: {error}", config.program.name());
+            return ExitCode::FAILURE;
+        }
+    };
+    let result = run(config);
+    if let Err(error) = &result {
+        tracing::error!(target: LOG_TARGET, "{error}");
+    }
+    drop(guard);
+    if result.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn run(config: &Config) -> Result<(), String> {
+    for warning in &config.warnings {
+        tracing::warn!(target: "oslo_config.cfg", "{warning}");
+    }
+    if config.io_engine == IoEngine::IoUring {
+        return Err(
+            "[consolegate] io_engine = io_uring: this version has no io_uring engine; use auto or epoll"
+                .to_owned(),
+        );
+    }
+    let workers = config.workers.get();
+    let listen = &config.listen;
+    let listeners = bind(listen, workers)
+        .map_err(|error| format!("Opening socket failed: {}:{}: {error}", listen.host, listen.port))?;
+    let mut limits = config.limits;
+    let descriptors = descriptors::raise();
+    if limits.sessions_max == 0 {
+        limits.sessions_max = descriptors::sessions_max(descriptors, workers);
+    }
+    announce(config, &limits);
+
+    let handles = Handles::default();
+    let stopping = handles.clone();
+    let control = Control::start(ControlSettings {
+        connection: config.database.clone(),
+        directory: std::env::current_dir().unwrap_or_default(),
+        port_check: config.port_check,
+        web_root: config.web.clone(),
+        limits,
+        prefer_uring: true,
+        on_stop: Box::new(move || stopping.shut_down()),
+    })
+    .map_err(|error| format!("the control thread could not be started: {error}"))?;
+
+    let shared = WorkerSettings {
+        settings: Arc::new(settings(config, limits)),
+        authorizer: control.authorizer(),
+        numbers: Arc::new(AtomicU64::new(0)),
+    };
+    let mut threads = Vec::new();
+    for (index, listener) in listeners.into_iter().enumerate() {
+        threads.push(start_worker(index, listener, shared.clone(), &handles)?);
+    }
+    let mut result = Ok(());
+    for thread in threads {
+        let ended = thread.join().unwrap_or_else(|_| Err(io::Error::other("it panicked")));
+        if let Err(error) = ended {
+            result = Err(format!("a worker failed: {error}"));
+            // The others go on serving nobody's idea of a healthy service: the supervisor restarts it all.
+            handles.shut_down();
+        }
+    }
+    tracing::info!(target: LOG_TARGET, "In exit");
+    control.join(CONTROL_END);
+    result
+}
+
+/// The address to listen on, as Nova picks it: IPv4 before IPv6, unless `source_is_ipv6`; the first only
+/// (websockify `WebSockifyServer.socket`).
+fn bind(listen: &Listen, workers: usize) -> io::Result<Vec<TcpListener>> {
+    let host = if listen.host.is_empty() { "0.0.0.0" } else { &listen.host };
+    let mut addresses: Vec<SocketAddr> = (host, listen.port).to_socket_addrs()?.collect();
+    addresses.sort_by_key(|address| address.is_ipv6() != listen.prefer_ipv6);
+    let address = addresses.first().ok_or(io::ErrorKind::AddrNotAvailable)?;
+    listener::bind_all(*address, workers)
+}
+
+/// The lines that Nova's proxies log when they start.
+fn announce(config: &Config, limits: &Limits) {
+    let Listen { host, port, .. } = &config.listen;
+    let info = |line: &str| tracing::info!(target: LOG_TARGET, "{line}");
+    info("WebSocket server settings:");
+    info(&format!("  - Listen on {host}:{port}"));
+    if let Some(web) = &config.web {
+        info(&format!("  - Web server (no directory listings). Web root: {}", web.display()));
+    }
+    info("  - No SSL/TLS support");
+    info(&format!("  - {} workers on epoll, up to {} connections each", config.workers, limits.sessions_max));
+    info(&format!("  - proxying from {host}:{port} to None:None"));
+}
+
+fn settings(config: &Config, limits: Limits) -> Settings {
+    let console_type = config.program.console_type();
+    let defaults = Settings::for_console(console_type);
+    Settings {
+        any_console_type: config.any_console_type,
+        security: match defaults.security {
+            Security::Rfb(_) => Security::Rfb(config.auth_schemes.clone()),
+            Security::None => Security::None,
+        },
+        text: config.text_frames,
+        web: config.web.is_some(),
+        allowed_origins: config.allowed_origins.clone(),
+        trusted_proxies: config.trusted_proxies.clone(),
+        upgrade: UpgradePolicy { strict: config.strict_upgrade },
+        explain_refusals: config.explain_refusals,
+        limits,
+        console_type,
+    }
+}
+
+/// Starts a worker on a thread of its own. The engine is made there too: an `io_uring` belongs to the thread
+/// that made it.
+fn start_worker(
+    index: usize,
+    listener: TcpListener,
+    shared: WorkerSettings,
+    handles: &Handles,
+) -> Result<JoinHandle<io::Result<()>>, String> {
+    let (started, start) = mpsc::sync_channel(1);
+    let thread = thread::Builder::new()
+        .name(format!("worker-{index}"))
+        .spawn(move || {
+            let engine = EpollEngine::new(listener, &shared.settings.limits)?;
+            let mut worker = Worker::new(engine, shared);
+            // The receiver waits for exactly this.
+            let _ = started.send(worker.handle());
+            worker.run()
+        })
+        .map_err(|error| format!("a worker could not be started: {error}"))?;
+    // When the engine failed there is no handle, and joining the thread tells why.
+    if let Ok(handle) = start.recv() {
+        handles.add(handle);
+    }
+    Ok(thread)
+}
+
+/// The workers that a signal ends.
+#[derive(Clone, Default)]
+struct Handles(Arc<Mutex<(bool, Vec<WorkerHandle>)>>);
+
+impl Handles {
+    /// Adds a worker; one that starts after the signal ends at once.
+    fn add(&self, handle: WorkerHandle) {
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if inner.0 {
+            handle.shut_down();
+        }
+        inner.1.push(handle);
+    }
+
+    fn shut_down(&self) {
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.0 = true;
+        inner.1.iter().for_each(WorkerHandle::shut_down);
+    }
+}

@@ -1,0 +1,125 @@
+//! The thread's queue, its signals and its end.
+
+use std::path::Path;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use consolegate::console::ConsoleToken;
+use consolegate::control::{Control, ControlSettings};
+use consolegate::session::{AuthorizeError, Failure, Input, Question};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::common::{Scratch, TOKEN, answer, ask, create, settings, settings_for, start, with_connection};
+
+const SOON: Duration = Duration::from_secs(20);
+
+fn question() -> Question {
+    Question::Authorize(ConsoleToken::new(TOKEN).hash())
+}
+
+/// A control thread with room for sixteen questions.
+fn small(database: &Path) -> Control {
+    let mut settings = settings_for(database);
+    settings.limits.control_queue_max = 16;
+    start(settings)
+}
+
+fn fill(control: &Control) -> Vec<Receiver<Input>> {
+    let authorizer = control.authorizer();
+    std::iter::from_fn(|| ask(&*authorizer, question()).ok()).take(1_000).collect()
+}
+
+#[test]
+fn a_full_queue_refuses_and_every_accepted_question_is_answered_once() {
+    let scratch = Scratch::new();
+    let database = scratch.path("cell.db");
+    create(&database, &["--init"]);
+    let control = small(&database);
+    // Questions end while others are asked, so at least as many are taken as there are places.
+    let accepted = fill(&control);
+    assert!((16..1_000).contains(&accepted.len()), "{} accepted", accepted.len());
+    for answers in &accepted {
+        assert!(matches!(answers.recv_timeout(SOON), Ok(Input::Authorized(_))));
+        assert!(answers.recv().is_err(), "answered twice");
+    }
+    assert!(matches!(answer(&control, question()), Input::Authorized(_)), "places come back");
+}
+
+/// Runs `test` while another process holds the database's lock.
+fn while_locked(database: &Path, test: impl FnOnce()) {
+    create(database, &["--init"]);
+    with_connection(database, async |connection| {
+        sqlx::raw_sql("BEGIN EXCLUSIVE").execute(connection).await.unwrap();
+        test();
+    });
+}
+
+fn database_error(answers: &Receiver<Input>) -> String {
+    let answer = answers.recv_timeout(SOON).expect("a question stayed open");
+    let Input::Failed(Failure::Authorize(AuthorizeError::Database(reason))) = answer else {
+        panic!("{answer:?}")
+    };
+    assert!(answers.recv().is_err(), "answered twice");
+    reason
+}
+
+#[test]
+fn shutdown_answers_open_questions_and_refuses_later_ones() {
+    let scratch = Scratch::new();
+    let database = scratch.path("cell.db");
+    while_locked(&database, || {
+        let control = small(&database);
+        let authorizer = control.authorizer();
+        let accepted = fill(&control);
+        assert_eq!(accepted.len(), 16, "one place per open question");
+        let asked = Instant::now();
+        assert!(control.join(SOON), "the thread did not end");
+        for answers in &accepted {
+            assert!(database_error(answers).contains("gave the question up"));
+        }
+        assert!(asked.elapsed() < Duration::from_secs(2), "waited for the lock");
+        assert!(ask(&*authorizer, question()).is_err());
+    });
+}
+
+#[test]
+fn waiting_for_a_turn_counts_against_the_time_limit() {
+    let scratch = Scratch::new();
+    let database = scratch.path("cell.db");
+    while_locked(&database, || {
+        let mut settings = settings_for(&database);
+        settings.limits.authorize_timeout_ms = 500;
+        let control = start(settings);
+        let authorizer = control.authorizer();
+        let asked = Instant::now();
+        let accepted: Vec<_> = (0..40).map(|_| ask(&*authorizer, question()).unwrap()).collect();
+        let reasons: Vec<_> = accepted.iter().map(database_error).collect();
+        assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
+        assert!(reasons.iter().any(|reason| reason == "no answer within 500 ms"), "{reasons:?}");
+    });
+}
+
+#[test]
+fn start_contacts_nothing() {
+    let scratch = Scratch::new();
+    let missing = scratch.path("no/such/cell.db");
+    let settings = ControlSettings { web_root: Some(scratch.path("no/such/root")), ..settings_for(&missing) };
+    assert!(start(settings).join(SOON));
+    assert!(!missing.exists());
+}
+
+#[test]
+fn only_stopping_signals_stop_and_no_signal_kills() {
+    let (sender, stopped) = channel();
+    let on_stop = Box::new(move || sender.send(()).unwrap_or_default());
+    let _control = start(ControlSettings { on_stop, ..settings() });
+    for harmless in [Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2] {
+        kill(Pid::this(), harmless).unwrap();
+    }
+    assert!(stopped.recv_timeout(Duration::from_millis(300)).is_err());
+    for stopping in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT] {
+        kill(Pid::this(), stopping).unwrap();
+        assert!(stopped.recv_timeout(SOON).is_ok(), "{stopping}");
+    }
+}

@@ -1,0 +1,58 @@
+# A boot sector that is a whole guest: it greets on the text screen and echoes what is typed.
+# The cursor is hidden, so the screen changes when a key arrives and at no other time.
+# `build` beside this file turns it into a disk image.
+        .code16
+        .globl  _start
+_start:
+        xor     %ax, %ax
+        mov     %ax, %ds
+        mov     %ax, %ss
+        mov     $0x7c00, %sp
+        cld
+        sti
+        mov     $0x0003, %ax            # 80x25 text, cleared
+        int     $0x10
+        mov     $0x0100, %ax            # the cursor's shape:
+        mov     $0x2000, %cx            # hidden
+        int     $0x10
+        mov     $greeting, %si
+greet:
+        lodsb
+        test    %al, %al
+        jz      paint
+        call    put
+        jmp     greet
+paint:
+        mov     $0xb800, %ax            # all sixteen colours in a row, straight into the text screen:
+        mov     %ax, %es                # a client that swaps channels shows
+        mov     $(160 * 4), %di
+        mov     $0x00db, %ax            # attribute 0, a full block
+bars:
+        mov     $5, %cx
+        rep stosw
+        inc     %ah
+        cmp     $16, %ah
+        jb      bars
+echo:
+        xor     %ah, %ah                # wait for a key; its ASCII code comes in al
+        int     $0x16
+        test    %al, %al
+        jz      echo                    # a key without a character
+        call    put
+        cmp     $'\r', %al
+        jne     echo
+        mov     $'\n', %al
+        call    put
+        jmp     echo
+put:
+        push    %ax
+        mov     $0x0e, %ah              # teletype output
+        mov     $0x0007, %bx
+        int     $0x10
+        pop     %ax
+        ret
+greeting:
+        .ascii  "This is a QEMU guest, seen through consolegate.\r\n"
+        .asciz  "Type, and it echoes: "
+        .org    510
+        .word   0xaa55                  # what firmware takes for bootable

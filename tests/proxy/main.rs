@@ -1,0 +1,13 @@
+//! The real program, end to end: started as `nova-novncproxy` with its own configuration and an SQLite cell
+//! database that the token tool made, between test clients and compute nodes on loopback.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests say what they expect")]
+
+mod client;
+mod compute;
+mod program;
+mod pump;
+mod refusals;
+mod relay;
+mod startup;
+mod thousand;
+mod web;

@@ -1,0 +1,228 @@
+//! Starts the program privately: own directory, free port, ended by its pid.
+
+use std::fs;
+use std::io::Read;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+const EXECUTABLE: &str = env!("CARGO_BIN_EXE_consolegate");
+
+pub(crate) const INSTANCE: &str = "11111111-2222-3333-4444-555555555555";
+
+/// A running proxy and its cell database.
+pub(crate) struct Program {
+    pub(crate) directory: PathBuf,
+    pub(crate) address: SocketAddr,
+    child: Child,
+}
+
+/// What a test wants of its proxy.
+pub(crate) struct Options<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) default: &'a str,
+    pub(crate) own: &'a str,
+    pub(crate) extra: &'a str,
+}
+
+impl Default for Options<'_> {
+    fn default() -> Self {
+        Self { name: "nova-novncproxy", default: "web =", own: "port_check = off", extra: "" }
+    }
+}
+
+/// A directory of the test's own.
+pub(crate) fn directory() -> PathBuf {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("proxy-{}-{number}", std::process::id()));
+    fs::create_dir_all(&path).unwrap();
+    path
+}
+
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// The program under one of Nova's names.
+pub(crate) fn command(directory: &Path, name: &str) -> Command {
+    let link = directory.join(name);
+    let _ = fs::remove_file(&link);
+    symlink(EXECUTABLE, &link).unwrap();
+    let mut command = Command::new(link);
+    command.current_dir(directory).env_clear();
+    command
+}
+
+impl Program {
+    pub(crate) fn start(options: &Options<'_>) -> Self {
+        let directory = directory();
+        let port = free_port();
+        let database = directory.join("cell.sqlite");
+        let config = format!(
+            "[DEFAULT]\n{}\n[vnc]\nnovncproxy_host = 127.0.0.1\nnovncproxy_port = {port}\n\
+             [spice]\nhtml5proxy_host = 127.0.0.1\nhtml5proxy_port = {port}\n\
+             [serial_console]\nserialproxy_host = 127.0.0.1\nserialproxy_port = {port}\n\
+             [database]\nconnection = sqlite:///{}\n[consolegate]\n{}\n{}\n",
+            options.default,
+            database.display(),
+            options.own,
+            options.extra,
+        );
+        fs::write(directory.join("nova.conf"), config).unwrap();
+        let log = fs::File::create(directory.join("log")).unwrap();
+        let child = command(&directory, options.name)
+            .args(["--config-file", "nova.conf"])
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut program = Self { directory, address: SocketAddr::from(([127, 0, 0, 1], port)), child };
+        program.wait_for_listener();
+        program
+    }
+
+    fn wait_for_listener(&mut self) {
+        let until = Instant::now() + Duration::from_secs(20);
+        while TcpStream::connect(self.address).is_err() {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                panic!("the program ended with {status}:\n{}", self.log());
+            }
+            assert!(Instant::now() < until, "nothing listens:\n{}", self.log());
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.directory.join("log")).unwrap_or_default()
+    }
+
+    /// Waits until the log holds `text`.
+    pub(crate) fn wait_for_log(&self, text: &str) {
+        let until = Instant::now() + Duration::from_secs(20);
+        while !self.log().contains(text) {
+            assert!(Instant::now() < until, "the log lacks {text:?}:\n{}", self.log());
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Runs the token tool and returns its output, trimmed.
+    pub(crate) fn token_tool(&self, arguments: &[&str]) -> String {
+        let output = Command::new(EXECUTABLE)
+            .arg("token")
+            .arg(arguments[0])
+            .arg("--database")
+            .arg(self.database_url())
+            .args(&arguments[1..])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    pub(crate) fn database_url(&self) -> String {
+        format!("sqlite:///{}", self.directory.join("cell.sqlite").display())
+    }
+
+    /// Makes a token of `console_type` for a compute node on loopback.
+    pub(crate) fn token(&self, console_type: &str, port: u16, ttl: u32) -> String {
+        let url = self.token_tool(&[
+            "create",
+            "--type",
+            console_type,
+            "--host",
+            "127.0.0.1",
+            "--port",
+            &port.to_string(),
+            "--instance",
+            INSTANCE,
+            "--ttl",
+            &ttl.to_string(),
+            "--base-url",
+            &format!("http://{}/vnc_lite.html", self.address),
+            "--init",
+        ]);
+        // Both `?token=UUID` and `?path=%3Ftoken%3DUUID` end with it.
+        url[url.len() - 36..].to_owned()
+    }
+
+    /// The largest resident memory the program has had, in bytes.
+    pub(crate) fn peak_memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+        let kib: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+        kib * 1024
+    }
+
+    /// Sockets the program holds, listeners aside.
+    pub(crate) fn sockets(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.pid()))
+            .unwrap()
+            .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok())
+            .filter(|target| target.to_string_lossy().starts_with("socket:"))
+            .count()
+    }
+
+    /// Sends a signal and returns the exit status.
+    pub(crate) fn end(&mut self, signal: Signal) -> i32 {
+        kill(Pid::from_raw(i32::try_from(self.pid()).unwrap()), signal).unwrap();
+        let until = Instant::now() + Duration::from_secs(10);
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code().unwrap_or(-1);
+            }
+            assert!(Instant::now() < until, "the program does not end:\n{}", self.log());
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            eprintln!("--- log of the program\n{}", self.log());
+        } else {
+            let _ = fs::remove_dir_all(&self.directory);
+        }
+    }
+}
+
+/// Runs the program to its end and returns status, standard output and standard error.
+pub(crate) fn run(directory: &Path, name: &str, arguments: &[&str]) -> (i32, String, String) {
+    let mut child = command(directory, name)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let until = Instant::now() + Duration::from_secs(20);
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status.code().unwrap_or(-1);
+        }
+        if Instant::now() > until {
+            let _ = child.kill();
+            panic!("the program still runs");
+        }
+        thread::sleep(Duration::from_millis(10));
+    };
+    let (mut stdout, mut stderr) = (String::new(), String::new());
+    child.stdout.unwrap().read_to_string(&mut stdout).unwrap();
+    child.stderr.unwrap().read_to_string(&mut stderr).unwrap();
+    (status, stdout, stderr)
+}

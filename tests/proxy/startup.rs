@@ -1,0 +1,86 @@
+//! How the program starts, and how it fails to.
+
+use std::fs;
+use std::net::TcpListener;
+
+use super::client::Client;
+use super::program::{Options, Program, directory, run};
+
+#[test]
+fn exit_statuses_are_novas() {
+    let directory = directory();
+    fs::write(directory.join("empty.conf"), "[DEFAULT]\n").unwrap();
+    for (arguments, status, stream_text) in [
+        (&["--version"][..], 0, env!("CARGO_PKG_VERSION")),
+        (&["--help"], 0, "--vnc-novncproxy_port"),
+        (&["--bogus"], 2, "nova-novncproxy: error: unrecognized arguments: --bogus"),
+        (&["--config-file", "missing.conf"], 1, "Failed to find some config files: "),
+        (&["--config-file", "empty.conf", "--web", "nowhere"], 255, "Can not find html/js files at nowhere."),
+        (
+            &["--config-file", "empty.conf", "--vnc-novncproxy_port", "99999"],
+            1,
+            "argument --novncproxy_port: Invalid Port(min=0, max=65535) value: 99999",
+        ),
+    ] {
+        let (got, stdout, stderr) = run(&directory, "nova-novncproxy", arguments);
+        assert_eq!(got, status, "{arguments:?}: {stdout}{stderr}");
+        let text = if status == 0 { &stdout } else { &stderr };
+        assert!(text.contains(stream_text), "{arguments:?}: {stdout}{stderr}");
+    }
+    fs::remove_dir_all(directory).unwrap();
+}
+
+#[test]
+fn a_port_in_use_is_status_1_and_an_error_line() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let directory = directory();
+    fs::write(directory.join("nova.conf"), "[DEFAULT]\nweb =\n").unwrap();
+    let arguments =
+        ["--config-file", "nova.conf", "--vnc-novncproxy_host", "127.0.0.1", "--vnc-novncproxy_port", &port];
+    let (status, stdout, _) = run(&directory, "nova-novncproxy", &arguments);
+    assert_eq!(status, 1, "{stdout}");
+    assert!(stdout.contains("ERROR") && stdout.contains("Opening socket failed"), "{stdout}");
+    fs::remove_dir_all(directory).unwrap();
+}
+
+#[test]
+fn the_program_starts_with_its_database_away_and_finds_it_later() {
+    let program = Program::start(&Options::default());
+    let mut client = Client::upgrade(program.address, "/?token=early", &[]);
+    assert_eq!(client.rest().0, [0x88, 0]);
+    program.wait_for_log("handler exception");
+    // The token tool makes the database file now.
+    let token = program.token("novnc", super::compute::dead_port(), 600);
+    let mut client = Client::upgrade(program.address, &format!("/?token={token}"), &[]);
+    assert_eq!(client.rest().0, [0x88, 0]);
+    program.wait_for_log("connecting to: 127.0.0.1");
+}
+
+#[test]
+fn probes_leave_no_line_at_info() {
+    let program = Program::start(&Options::default());
+    let before = program.log();
+    for _ in 0..50 {
+        drop(std::net::TcpStream::connect(program.address).unwrap());
+    }
+    let mut client = Client::connect(program.address);
+    client.send(b"GET / HTTP/1.0\r\n\r\n");
+    client.rest();
+    assert_eq!(program.log(), before);
+}
+
+#[test]
+fn log_lines_have_oslo_logs_form() {
+    let program = Program::start(&Options::default());
+    program.wait_for_log("proxying from");
+    for line in program.log().lines() {
+        let fields: Vec<_> = line.splitn(7, ' ').collect();
+        assert_eq!(fields[0].len(), "2026-11-22".len(), "{line}");
+        assert_eq!(fields[1].len(), "22:22:27.196".len(), "{line}");
+        assert_eq!(fields[2], program.pid().to_string(), "{line}");
+        assert!(["INFO", "WARNING"].contains(&fields[3]), "{line}");
+        assert_eq!(fields[5], "[-]", "{line}");
+    }
+    assert!(program.log().contains(" INFO nova.console.websocketproxy [-] WebSocket server settings:"));
+}

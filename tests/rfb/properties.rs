@@ -1,0 +1,147 @@
+//! Random conversations: near-legal streams of both sides, randomly cut and interleaved.
+
+use proptest::prelude::*;
+
+use crate::invariants::{self, FROM_COMPUTE};
+
+const VERSION: &[u8] = b"RFB 003.008\n";
+
+fn version() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        12 => Just(VERSION.to_vec()),
+        1 => (0u16..1000, 0u16..1000).prop_map(|(major, minor)| format!("RFB {major:03}.{minor:03}\n").into_bytes()),
+        1 => Just(b"RFB 003.889\n".to_vec()),
+        1 => prop::collection::vec(any::<u8>(), 12),
+    ]
+}
+
+/// A length that is mostly right, and mostly so many bytes.
+fn reason() -> impl Strategy<Value = Vec<u8>> {
+    let text = prop_oneof![
+        Just(b"Authentication failed\0".to_vec()),
+        prop::collection::vec(any::<u8>(), 0..24),
+        (250usize..300).prop_map(|len| vec![b'x'; len]),
+    ];
+    (text, prop_oneof![6 => Just(None), 1 => Just(Some(u32::MAX)), 1 => (0u32..40).prop_map(Some)]).prop_map(
+        |(text, length)| {
+            let length = length.unwrap_or(u32::try_from(text.len()).unwrap());
+            [&length.to_be_bytes()[..], &text].concat()
+        },
+    )
+}
+
+fn security_types() -> impl Strategy<Value = Vec<u8>> {
+    let number = prop_oneof![3 => Just(1u8), 2 => Just(19u8), 2 => any::<u8>()];
+    prop_oneof![
+        6 => prop::collection::vec(number, 1..6).prop_map(|list| [&[u8::try_from(list.len()).unwrap()][..], &list].concat()),
+        1 => Just([&[255][..], &[13; 254], &[1]].concat()),
+        2 => reason().prop_map(|reason| [&[0][..], &reason].concat()),
+    ]
+}
+
+fn security_result() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        4 => Just(vec![0; 4]),
+        2 => (1u32..4, reason()).prop_map(|(result, reason)| [&result.to_be_bytes()[..], &reason].concat()),
+        1 => Just(vec![]),
+    ]
+}
+
+fn compute_stream() -> impl Strategy<Value = Vec<u8>> {
+    let tail = prop::collection::vec(any::<u8>(), 0..40);
+    (version(), security_types(), security_result(), tail).prop_map(|(a, b, c, d)| [a, b, c, d].concat())
+}
+
+fn tenant_stream() -> impl Strategy<Value = Vec<u8>> {
+    let choice = prop_oneof![6 => Just(1u8), 1 => any::<u8>()];
+    let tail = prop_oneof![4 => prop::collection::vec(any::<u8>(), 0..8), 1 => prop::collection::vec(any::<u8>(), 60..70)];
+    (version(), choice, tail).prop_map(|(a, b, c)| [a, vec![b], c].concat())
+}
+
+/// Two streams, the lengths to cut them at and whose turn it is, as an input for the invariants.
+fn schedule() -> impl Strategy<Value = Vec<u8>> {
+    let turns = prop::collection::vec((any::<bool>(), 1usize..30), 0..24);
+    (0u8..5, compute_stream(), tenant_stream(), turns).prop_map(|(schemes, compute, tenant, turns)| {
+        let mut data = vec![schemes];
+        let (mut compute, mut tenant) = (&compute[..], &tenant[..]);
+        // What the turns leave over follows at the end.
+        let rest = [(true, 100); 8].into_iter().chain([(false, 100)]);
+        for (from_compute, len) in turns.into_iter().chain(rest) {
+            let (stream, tag) = if from_compute { (&mut compute, FROM_COMPUTE) } else { (&mut tenant, 0) };
+            let (chunk, behind) = stream.split_at(len.min(stream.len()));
+            *stream = behind;
+            data.push(tag | u8::try_from(chunk.len()).unwrap());
+            data.extend(chunk);
+        }
+        data
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1500) })]
+
+    #[test]
+    fn invariants_hold_for_near_legal_conversations(data in schedule()) {
+        invariants::check(&data);
+    }
+
+    #[test]
+    fn invariants_hold_when_a_byte_is_flipped(
+        mut data in schedule(), at in any::<prop::sample::Index>(), byte in any::<u8>(),
+    ) {
+        let at = at.index(data.len());
+        data[at] = byte;
+        invariants::check(&data);
+    }
+
+    #[test]
+    fn invariants_hold_for_noise(data in prop::collection::vec(any::<u8>(), 0..200)) {
+        invariants::check(&data);
+    }
+
+    #[test]
+    fn versions_are_taken_by_the_letter(
+        at in any::<[prop::sample::Index; 2]>(),
+        bytes in (any::<u8>(), prop::sample::select(b"0123456789.\n\r +-".to_vec())),
+    ) {
+        let mut version = *b"RFB 003.008\n";
+        for (at, byte) in at.iter().zip([bytes.0, bytes.1]) {
+            version[at.index(12)] = byte;
+        }
+        invariants::check_version(&version);
+    }
+}
+
+/// Random cases are worth little if they all fail at the first step.
+#[test]
+fn schedules_reach_every_end() {
+    use std::collections::BTreeMap;
+
+    use invariants::{End, Schedule, converse};
+    use proptest::strategy::ValueTree;
+    use proptest::test_runner::TestRunner;
+
+    let mut runner = TestRunner::deterministic();
+    let mut ends = BTreeMap::<&str, u32>::new();
+    for _ in 0..600 {
+        let schedule = Schedule::read(&schedule().new_tree(&mut runner).unwrap().current());
+        let end = match converse(schedule.schemes, &schedule.chunks).end {
+            End::Waiting(_) => "waiting",
+            End::Established { .. } => "established",
+            End::Failed(kind) => kind,
+        };
+        *ends.entry(end).or_default() += 1;
+    }
+    for end in [
+        "waiting",
+        "established",
+        "not-rfb",
+        "version",
+        "refused",
+        "no-common-type",
+        "type-not-offered",
+        "auth-failed",
+    ] {
+        assert!(ends.get(end) >= Some(&5), "{end} is hardly reached: {ends:?}");
+    }
+}
