@@ -15,18 +15,18 @@ use consolegate::session::limits::size;
 use consolegate::session::{Failure, Input, Output, Settings};
 
 use crate::conn::{Conn, Operations, Read, State, Write};
-use crate::control::{Answer, Asked, SimAuthorizer, phase_of};
+use crate::control::{Asked, SimAuthorizer};
 use crate::coverage::{Coverage, Fault};
+use crate::faults::can_fault;
 use crate::frames;
 use crate::oracle::{self, Violation};
 use crate::plan::Dial;
 use crate::planted::Bug;
 use crate::prng::Prng;
-use crate::script::Act;
 use crate::tcp::Socket;
 
 /// A tenant that is still there by then hangs up, so that every schedule ends.
-const PATIENCE: Duration = Duration::from_secs(300);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Steps after which a schedule is taken to run for ever.
 const STEPS_MAX: usize = 60_000;
@@ -58,7 +58,7 @@ pub(crate) struct SimEngine {
     accepting: bool,
     wake: Arc<SimWake>,
     pub(crate) authorizer: Arc<SimAuthorizer>,
-    questions: Vec<(Duration, Asked)>,
+    pub(crate) questions: Vec<(Duration, Asked)>,
     pub(crate) settings: Arc<Settings>,
     pub(crate) planted: Option<Bug>,
     pub(crate) coverage: Coverage,
@@ -166,38 +166,6 @@ impl SimEngine {
 
     fn conn_of(&self, id: SessionId) -> Option<usize> {
         self.conns.iter().position(|conn| conn.state == State::Live && conn.id == id)
-    }
-
-    fn take_questions(&mut self) {
-        for (tenant, phase) in self.authorizer.take_overloaded() {
-            self.count(tenant, phase, Fault::ControlOverloaded);
-        }
-        for asked in self.authorizer.take_asked() {
-            let phase = phase_of(&asked.question);
-            let delay = match asked.answer {
-                Answer::After(delay) => {
-                    if delay >= Duration::from_secs(1) {
-                        self.count(asked.tenant, phase, Fault::ControlLate);
-                    }
-                    delay
-                }
-                Answer::Fails(delay) => {
-                    self.count(asked.tenant, phase, Fault::ControlFails);
-                    delay
-                }
-                Answer::Never | Answer::Overloaded => {
-                    self.count(asked.tenant, phase, Fault::ControlSilent);
-                    continue;
-                }
-            };
-            self.questions.push((self.now + delay, asked));
-        }
-    }
-
-    fn count(&mut self, index: usize, phase: &'static str, fault: Fault) {
-        self.coverage.count(phase, fault);
-        self.conns[index].facts.faults.push(fault);
-        self.note(|| format!("#{index} {phase}: fault {fault:?}"));
     }
 
     /// Everything that can happen now.
@@ -352,43 +320,6 @@ impl SimEngine {
         events.push(Event::Completed { id, input });
     }
 
-    fn inject(&mut self, index: usize, events: &mut Vec<Event>) {
-        let Some((phase, fault)) = self.conns[index].fault.take() else { return };
-        self.count(index, phase, fault);
-        let rng = &mut self.rng;
-        let conn = &mut self.conns[index];
-        let forever = self.now + PATIENCE * 2;
-        match fault {
-            Fault::TenantFin => conn.tenant.leave(Act::Fin),
-            Fault::TenantReset => conn.tenant.leave(Act::Reset),
-            Fault::TenantStall if conn.tenant.seen.upgraded && rng.one_in(2) => {
-                conn.tenant.flood(self.now + Duration::from_secs(2), rng);
-            }
-            Fault::TenantStall => conn.tenant.actor.stall(forever),
-            Fault::TenantClose => conn.tenant.close(rng),
-            Fault::TenantBreach => {
-                let text_refused = self.settings.text == consolegate::proto::ws::TextPolicy::Refuse;
-                let upgrading = !matches!(conn.phase, "request" | "responding");
-                conn.tenant.breach(text_refused, upgrading, rng);
-            }
-            Fault::ComputeFin => conn.compute.leave(Act::Fin),
-            Fault::ComputeReset => conn.compute.leave(Act::Reset),
-            Fault::ComputeStall => conn.compute.actor.stall(forever),
-            Fault::ComputeGarbage => conn.compute.go_astray(rng),
-            Fault::ShortIo => conn.short_io = 64,
-            Fault::LateCompletions => conn.late = 8,
-            Fault::SpuriousWake => events.push(Event::Woken),
-            Fault::ShutDown => self.shut_down = true,
-            // Settled when the schedule was made, and counted when they show.
-            Fault::ControlFails
-            | Fault::ControlSilent
-            | Fault::ControlLate
-            | Fault::ControlOverloaded
-            | Fault::ConnectRefused
-            | Fault::ConnectHangs => {}
-        }
-    }
-
     /// Nothing can happen now: time passes.
     fn rest(&mut self, deadline: Option<Duration>) -> io::Result<()> {
         for index in 0..self.conns.len() {
@@ -423,25 +354,6 @@ impl SimEngine {
             self.authorizer.answer(asked);
         }
     }
-}
-
-fn can_fault(conn: &Conn) -> bool {
-    let Some((phase, fault)) = conn.fault else { return false };
-    let compute = conn.compute_socket.as_ref().is_some_and(|socket| !socket.peer_reset);
-    conn.phase == phase
-        && match fault {
-            Fault::ComputeFin | Fault::ComputeReset | Fault::ComputeStall | Fault::ComputeGarbage => compute,
-            Fault::ControlFails
-            | Fault::ControlSilent
-            | Fault::ControlLate
-            | Fault::ControlOverloaded
-            | Fault::ConnectRefused
-            | Fault::ConnectHangs => false,
-            Fault::TenantFin | Fault::TenantReset | Fault::TenantClose | Fault::TenantBreach => {
-                !conn.tenant_socket.peer_reset && !conn.tenant_socket.to_proxy.is_finished()
-            }
-            _ => true,
-        }
 }
 
 /// Whether this turn brings something for that session already.
@@ -580,7 +492,6 @@ impl Engine for SimEngine {
         self.accepting = false;
         for conn in &mut self.conns {
             conn.facts.killed = true;
-            conn.facts.killed_while_closing = conn.phase == "closing";
         }
     }
 

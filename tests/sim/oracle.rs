@@ -158,7 +158,7 @@ pub(crate) fn check_time(conn: &Conn, now: Duration, settings: &Settings) -> Res
         "connecting" => limits.connect_timeout_ms,
         "tunnelling" => limits.tunnel_timeout_ms,
         "securing" => limits.compute_security_timeout_ms + 2 * limits.tenant_step_timeout_ms,
-        "closing" => limits.flush_timeout_ms.max(2 * limits.close_timeout_ms),
+        "closing" => limits.flush_timeout_ms + limits.close_timeout_ms,
         _ => u64::MAX / 2,
     };
     holds("L3", now - conn.phase_since <= duration(most_ms) + SLACK, || {
@@ -203,7 +203,6 @@ pub(crate) fn check_end(conn: &Conn, settings: &Settings) -> Result<(), Violatio
 
     let tenant_excused = conn.tenant.actor.has_stalled
         || conn.tenant_socket.peer_reset
-        || facts.killed_while_closing
         || facts.tenant_failed.is_some()
         || facts.drained > size(settings.limits.close_drain_bytes);
     if tenant_excused {
@@ -242,7 +241,6 @@ fn check_compute_end(conn: &Conn, reason: &CloseReason, settings: &Settings) -> 
         _ => Duration::ZERO,
     };
     let excused = conn.compute.actor.has_stalled
-        || facts.killed_while_closing
         || facts.compute_failed
         || socket.peer_reset
         || lasted >= duration(settings.limits.flush_timeout_ms);
