@@ -70,7 +70,6 @@ pub(crate) struct Facts {
     pub(crate) relayed: bool,
     pub(crate) closing_since: Option<Duration>,
     pub(crate) killed: bool,
-    pub(crate) killed_while_closing: bool,
     pub(crate) reason: Option<CloseReason>,
     pub(crate) closed_at: Option<Duration>,
     /// How much of what the tenant and the compute node received has been compared

@@ -15,18 +15,18 @@ use consolegate::session::limits::size;
 use consolegate::session::{Failure, Input, Output, Settings};
 
 use crate::conn::{Conn, Operations, Read, State, Write};
-use crate::control::{Answer, Asked, SimAuthorizer, phase_of};
+use crate::control::{Asked, SimAuthorizer};
 use crate::coverage::{Coverage, Fault};
+use crate::faults::can_fault;
 use crate::frames;
 use crate::oracle::{self, Violation};
 use crate::plan::Dial;
 use crate::planted::Bug;
 use crate::prng::Prng;
-use crate::script::Act;
 use crate::tcp::Socket;
 
 /// A tenant that is still there by then hangs up, so that every schedule ends.
-const PATIENCE: Duration = Duration::from_secs(300);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Steps after which a schedule is taken to run for ever.
 const STEPS_MAX: usize = 60_000;
@@ -58,7 +58,7 @@ pub(crate) struct SimEngine {
     accepting: bool,
     wake: Arc<SimWake>,
     pub(crate) authorizer: Arc<SimAuthorizer>,
-    questions: Vec<(Duration, Asked)>,
+    pub(crate) questions: Vec<(Duration, Asked)>,
     pub(crate) settings: Arc<Settings>,
     pub(crate) planted: Option<Bug>,
     pub(crate) coverage: Coverage,
@@ -168,38 +168,6 @@ impl SimEngine {
         self.conns.iter().position(|conn| conn.state == State::Live && conn.id == id)
     }
 
-    fn take_questions(&mut self) {
-        for (tenant, phase) in self.authorizer.take_overloaded() {
-            self.count(tenant, phase, Fault::ControlOverloaded);
-        }
-        for asked in self.authorizer.take_asked() {
-            let phase = phase_of(&asked.question);
-            let delay = match asked.answer {
-                Answer::After(delay) => {
-                    if delay >= Duration::from_secs(1) {
-                        self.count(asked.tenant, phase, Fault::ControlLate);
-                    }
-                    delay
-                }
-                Answer::Fails(delay) => {
-                    self.count(asked.tenant, phase, Fault::ControlFails);
-                    delay
-                }
-                Answer::Never | Answer::Overloaded => {
-                    self.count(asked.tenant, phase, Fault::ControlSilent);
-                    continue;
-                }
-            };
-            self.questions.push((self.now + delay, asked));
-        }
-    }
-
-    fn count(&mut self, index: usize, phase: &'static str, fault: Fault) {
-        self.coverage.count(phase, fault);
-        self.conns[index].facts.faults.push(fault);
-        self.note(|| format!("#{index} {phase}: fault {fault:?}"));
-    }
-
     /// Everything that can happen now.
     fn look_around(&mut self) {
         let now = self.now;
@@ -261,7 +229,7 @@ impl SimEngine {
             if let Some(Dial::Accepted(at) | Dial::Refused(at)) = conn.dialing {
                 times.push(at);
             }
-            times.extend(conn.tenant.actor.wakes_at(self.now));
+            times.extend(conn.tenant.wakes_at(self.now));
             times.extend(conn.compute.actor.wakes_at(self.now));
             if conn.state == State::Live && !conn.tenant_socket.peer_reset {
                 times.push(PATIENCE);
@@ -352,40 +320,6 @@ impl SimEngine {
         events.push(Event::Completed { id, input });
     }
 
-    fn inject(&mut self, index: usize, events: &mut Vec<Event>) {
-        let Some((phase, fault)) = self.conns[index].fault.take() else { return };
-        self.count(index, phase, fault);
-        let rng = &mut self.rng;
-        let conn = &mut self.conns[index];
-        let forever = self.now + PATIENCE * 2;
-        match fault {
-            Fault::TenantFin => conn.tenant.leave(Act::Fin),
-            Fault::TenantReset => conn.tenant.leave(Act::Reset),
-            Fault::TenantStall => conn.tenant.actor.stall(forever),
-            Fault::TenantClose => conn.tenant.close(rng),
-            Fault::TenantBreach => {
-                let text_refused = self.settings.text == consolegate::proto::ws::TextPolicy::Refuse;
-                let upgrading = !matches!(conn.phase, "request" | "responding");
-                conn.tenant.breach(text_refused, upgrading, rng);
-            }
-            Fault::ComputeFin => conn.compute.leave(Act::Fin),
-            Fault::ComputeReset => conn.compute.leave(Act::Reset),
-            Fault::ComputeStall => conn.compute.actor.stall(forever),
-            Fault::ComputeGarbage => conn.compute.go_astray(rng),
-            Fault::ShortIo => conn.short_io = 64,
-            Fault::LateCompletions => conn.late = 8,
-            Fault::SpuriousWake => events.push(Event::Woken),
-            Fault::ShutDown => self.shut_down = true,
-            // Settled when the schedule was made, and counted when they show.
-            Fault::ControlFails
-            | Fault::ControlSilent
-            | Fault::ControlLate
-            | Fault::ControlOverloaded
-            | Fault::ConnectRefused
-            | Fault::ConnectHangs => {}
-        }
-    }
-
     /// Nothing can happen now: time passes.
     fn rest(&mut self, deadline: Option<Duration>) -> io::Result<()> {
         for index in 0..self.conns.len() {
@@ -422,23 +356,12 @@ impl SimEngine {
     }
 }
 
-fn can_fault(conn: &Conn) -> bool {
-    let Some((phase, fault)) = conn.fault else { return false };
-    let compute = conn.compute_socket.as_ref().is_some_and(|socket| !socket.peer_reset);
-    conn.phase == phase
-        && match fault {
-            Fault::ComputeFin | Fault::ComputeReset | Fault::ComputeStall | Fault::ComputeGarbage => compute,
-            Fault::ControlFails
-            | Fault::ControlSilent
-            | Fault::ControlLate
-            | Fault::ControlOverloaded
-            | Fault::ConnectRefused
-            | Fault::ConnectHangs => false,
-            Fault::TenantFin | Fault::TenantReset | Fault::TenantClose | Fault::TenantBreach => {
-                !conn.tenant_socket.peer_reset && !conn.tenant_socket.to_proxy.is_finished()
-            }
-            _ => true,
-        }
+/// Whether this turn brings something for that session already.
+fn is_batched(events: &[Event], session: SessionId) -> bool {
+    events.iter().any(|event| match event {
+        Event::Accepted { id, .. } | Event::Completed { id, .. } => *id == session,
+        Event::Released { .. } | Event::Woken => false,
+    })
 }
 
 impl Engine for SimEngine {
@@ -462,9 +385,13 @@ impl Engine for SimEngine {
             }
             Output::Write { to: side, .. } if !is_there(side) => Some("a write without a socket"),
             Output::Write { to: side, chunk } => {
+                // Control frames wait in the session: too many of them would show here at last.
+                let most = oracle::held_bytes_max(&self.settings);
                 let operations = &mut conn.operations[side as usize];
                 let fault = if chunk.is_empty() {
                     Some("an empty write")
+                } else if conn.tenant.seen.upgraded && chunk.len() > most {
+                    Some("a write longer than a session may hold")
                 } else if operations.shut {
                     Some("a write behind the FIN")
                 } else if operations.write_open {
@@ -529,7 +456,7 @@ impl Engine for SimEngine {
             }
             self.take_questions();
             self.answer();
-            if self.wake.0.swap(false, Ordering::Relaxed) {
+            if events.is_empty() && self.wake.0.swap(false, Ordering::Relaxed) {
                 events.push(Event::Woken);
                 return Ok(());
             }
@@ -541,14 +468,21 @@ impl Engine for SimEngine {
             }
             self.look_around();
             if self.possible.is_empty() {
+                if !events.is_empty() {
+                    return Ok(());
+                }
                 self.rest(deadline)?;
                 continue;
             }
             let choice = self.rng.below(self.possible.len());
             let (index, happening) = self.possible[choice];
+            // One input of a session a turn: the oracle must know the phase that takes it.
+            if matches!(happening, Happening::Report(_)) && is_batched(events, self.conns[index].id) {
+                return Ok(());
+            }
             self.now += Duration::from_micros(self.rng.below(100) as u64);
             self.happen(index, happening, events);
-            if !events.is_empty() {
+            if !events.is_empty() && self.rng.one_in(2) {
                 return Ok(());
             }
         }
@@ -558,7 +492,6 @@ impl Engine for SimEngine {
         self.accepting = false;
         for conn in &mut self.conns {
             conn.facts.killed = true;
-            conn.facts.killed_while_closing = conn.phase == "closing";
         }
     }
 

@@ -13,6 +13,8 @@ pub(crate) struct Tenant {
     pub(crate) seen: Seen,
     manners: Manners,
     reacted: bool,
+    /// Reads nothing until then, but goes on sending
+    deaf_until: Option<Duration>,
 }
 
 /// How a tenant takes the proxy's Close or FIN.
@@ -51,6 +53,7 @@ impl Tenant {
             seen: Seen::default(),
             manners,
             reacted: false,
+            deaf_until: None,
         }
     }
 
@@ -77,7 +80,8 @@ impl Tenant {
     pub(crate) fn can_read(&self, now: Duration, socket: &Socket) -> bool {
         let news =
             if socket.proxy_reset { !self.seen.reset } else { socket.to_peer.at_end() && !self.seen.fin };
-        !socket.peer_reset && !self.actor.is_stalled(now) && (socket.to_peer.arrived() > 0 || news)
+        let deaf = self.actor.is_stalled(now) || self.deaf_until.is_some_and(|until| now < until);
+        !socket.peer_reset && !deaf && (socket.to_peer.arrived() > 0 || news)
     }
 
     pub(crate) fn read(&mut self, socket: &mut Socket, rng: &mut Prng) {
@@ -124,6 +128,20 @@ impl Tenant {
     pub(crate) fn close(&mut self, rng: &mut Prng) {
         let acts = vec![Act::Frame(close(rng)), Act::Await(Until::Ended), Act::Fin];
         self.actor.instead(acts, false);
+    }
+
+    /// When this tenant may go on by itself.
+    pub(crate) fn wakes_at(&self, now: Duration) -> Option<Duration> {
+        self.actor.wakes_at(now).into_iter().chain(self.deaf_until.filter(|at| *at > now)).min()
+    }
+
+    /// Asks for pongs without end, and does not read them.
+    pub(crate) fn flood(&mut self, until: Duration, rng: &mut Prng) {
+        self.deaf_until = Some(until);
+        self.actor.has_stalled = true;
+        for _ in 0..60 {
+            self.actor.first(Act::Frame(Frame::Ping(rng.bytes(125))));
+        }
     }
 
     /// Sends what no proxy may accept.
