@@ -187,7 +187,7 @@ impl Closing {
 
     pub(super) fn step(mut self, cx: &Context, input: Input, out: &mut Outbox) -> Phase {
         match input {
-            Input::Written { to: Side::Tenant } => self.tenant.written(out),
+            Input::Written { to: Side::Tenant } | Input::Spliced { .. } => self.tenant.written(out),
             Input::Written { to: Side::Compute } => {
                 if let Some(compute) = &mut self.compute {
                     compute.written(out);
@@ -235,6 +235,7 @@ impl Closing {
             Input::Kill(_)
             // Answers to what was asked before the end, and what the compute node still says.
             | Input::Received { from: Side::Compute, .. }
+            | Input::Piped { .. }
             | Input::Ended { from: Side::Compute }
             | Input::Authorized(_)
             | Input::Resolved(_)
