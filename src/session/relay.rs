@@ -51,7 +51,7 @@ impl Relay {
             tenant,
             compute,
             next_ping: ping_interval(cx).map(|interval| cx.now + interval),
-            bulk: Bulk::new(cx.now),
+            bulk: Bulk::new(),
             started: cx.now,
             from_tenant: 0,
             from_compute: 0,
@@ -90,7 +90,7 @@ impl Relay {
             Input::Received { from: Side::Compute, chunk } => {
                 self.compute.read_done();
                 self.from_compute += chunk.len() as u64;
-                self.bulk.copied(cx.now, chunk.len() as u64, &cx.settings.limits);
+                self.bulk.copied(cx.now - self.started, chunk.len() as u64, &cx.settings.limits);
                 self.tenant.send_chunk(chunk, out);
             }
             Input::Written { to: Side::Compute } => {
@@ -101,7 +101,7 @@ impl Relay {
                 self.compute.read_done();
                 self.from_compute += u64::from(len);
                 self.spliced += u64::from(len);
-                self.bulk.piped(cx.now, len.into(), &cx.settings.limits);
+                self.bulk.piped(cx.now - self.started, len.into(), &cx.settings.limits);
                 self.tenant.link.splice_out(len, out);
             }
             Input::Written { to: Side::Tenant } | Input::Spliced { .. } => {
