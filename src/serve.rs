@@ -11,7 +11,7 @@ use std::time::Duration;
 use consolegate::control::config::{Config, IoEngine, Listen};
 use consolegate::control::{Control, ControlSettings};
 use consolegate::engine::epoll::EpollEngine;
-use consolegate::engine::{Worker, WorkerHandle, WorkerSettings, descriptors, listener};
+use consolegate::engine::{PipeBudget, Worker, WorkerHandle, WorkerSettings, descriptors, listener};
 use consolegate::proto::http::UpgradePolicy;
 use consolegate::session::{LOG_TARGET, Limits, Security, Settings};
 use consolegate::telemetry::log;
@@ -75,9 +75,10 @@ fn run(config: &Config) -> Result<(), String> {
         authorizer: control.authorizer(),
         numbers: Arc::new(AtomicU64::new(0)),
     };
+    let pipes = PipeBudget::new(&limits);
     let mut threads = Vec::new();
     for (index, listener) in listeners.into_iter().enumerate() {
-        threads.push(start_worker(index, listener, shared.clone(), &handles)?);
+        threads.push(start_worker(index, listener, shared.clone(), &handles, pipes.clone())?);
     }
     let mut result = Ok(());
     for thread in threads {
@@ -144,12 +145,13 @@ fn start_worker(
     listener: TcpListener,
     shared: WorkerSettings,
     handles: &Handles,
+    pipes: PipeBudget,
 ) -> Result<JoinHandle<io::Result<()>>, String> {
     let (started, start) = mpsc::sync_channel(1);
     let thread = thread::Builder::new()
         .name(format!("worker-{index}"))
         .spawn(move || {
-            let engine = EpollEngine::new(listener, &shared.settings.limits)?;
+            let engine = EpollEngine::new(listener, &shared.settings.limits, pipes)?;
             let mut worker = Worker::new(engine, shared);
             // The receiver waits for exactly this.
             let _ = started.send(worker.handle());

@@ -18,10 +18,12 @@ use crate::session::{Input, Output};
 pub mod descriptors;
 pub mod epoll;
 pub mod listener;
+mod pipes;
 mod pool;
 mod timers;
 mod worker;
 
+pub use pipes::PipeBudget;
 pub use worker::{Worker, WorkerHandle, WorkerSettings};
 
 /// A connection's slot in its engine, and which of the slot's users it is.

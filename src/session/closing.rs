@@ -187,7 +187,7 @@ impl Closing {
 
     pub(super) fn step(mut self, cx: &Context, input: Input, out: &mut Outbox) -> Phase {
         match input {
-            Input::Written { to: Side::Tenant } => self.tenant.written(out),
+            Input::Written { to: Side::Tenant } | Input::Spliced { .. } => self.tenant.written(out),
             Input::Written { to: Side::Compute } => {
                 if let Some(compute) = &mut self.compute {
                     compute.written(out);
@@ -204,7 +204,7 @@ impl Closing {
                     }
                 }
             }
-            Input::Received { from: Side::Compute, .. } => {
+            Input::Received { from: Side::Compute, .. } | Input::Piped { .. } => {
                 if let Some(compute) = &mut self.compute {
                     compute.read_done();
                     if self.compute_stage == Stage::Draining {

@@ -378,8 +378,11 @@ impl Engine for SimEngine {
         let conn = &mut self.conns[index];
         let is_there = |side| side == Side::Tenant || conn.compute_socket.is_some();
         let fault = match output {
-            Output::Read(side) if !is_there(side) => Some("a read without a socket"),
-            Output::Read(side) => {
+            // Splicing is optional for an engine: this one copies.
+            Output::Read(side) | Output::SpliceIn { from: side } if !is_there(side) => {
+                Some("a read without a socket")
+            }
+            Output::Read(side) | Output::SpliceIn { from: side } => {
                 let read = &mut conn.operations[side as usize].read;
                 (std::mem::replace(read, Read::Open) != Read::None).then_some("two reads open")
             }
@@ -435,6 +438,7 @@ impl Engine for SimEngine {
                 conn.state = State::Closed(self.now + self.rng.millis(0..=30));
                 None
             }
+            Output::SpliceOut { .. } => Some("a splice from a pipe that was never filled"),
             Output::Ask(_) | Output::Wait(_) => Some("an output that is the worker's"),
         };
         if let Some(fault) = fault {
