@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use mio::event::Source;
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
 
+use super::accept::{ACCEPT_PAUSE, is_of_one_connection};
 use super::pool::Pool;
 use super::{Engine, Event, SessionId, Wake};
 use crate::session::limits::{Limits, size};
@@ -33,9 +34,6 @@ const ACCEPTS_PER_TURN: usize = 64;
 /// Turns fed by completions alone before the kernel is asked for new readiness: a bulk session's steps need
 /// no polling, but others must not wait for them long.
 const TURNS_WITHOUT_POLL: u32 = 4;
-
-/// How long the listener rests after the process ran out of descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(1_000);
 
 /// One worker's connections, on epoll.
 pub struct EpollEngine {
@@ -304,13 +302,6 @@ fn live(connections: &mut [Connection], id: SessionId) -> Option<&mut Connection
 
 fn complete(completed: &mut VecDeque<Event>, id: SessionId, input: Input) {
     completed.push_back(Event::Completed { id, input });
-}
-
-/// Errors of accept(2) that concern the one connection, which is gone by then.
-fn is_of_one_connection(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted, TimedOut};
-    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted | TimedOut)
-        || matches!(error.raw_os_error(), Some(libc::EPROTO | libc::EPERM))
 }
 
 /// What a token holds of a generation: enough to tell the users of a slot within one batch of events apart.

@@ -8,6 +8,7 @@ use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
 use super::{Pool, forget};
+use crate::engine::accept::set_options;
 use crate::proto::bytes::Chunk;
 use crate::session::{Failure, Input, Side};
 
@@ -26,10 +27,7 @@ pub(super) struct Socket {
 impl Socket {
     /// Takes the stream into the poll.
     pub(super) fn register(mut stream: TcpStream, registry: &Registry, token: Token) -> io::Result<Self> {
-        // Inherited from the listener on the tenant's side, but not by sockets that we connect. Keystrokes
-        // must not wait for the acknowledgement of earlier ones.
-        stream.set_nodelay(true)?;
-        nix::sys::socket::setsockopt(&stream, nix::sys::socket::sockopt::KeepAlive, &true)?;
+        set_options(&stream)?;
         registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
         Ok(Self {
             stream,
