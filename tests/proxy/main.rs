@@ -2,6 +2,10 @@
 //! database that the token tool made, between test clients and compute nodes on loopback.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests say what they expect")]
 
+#[macro_use]
+#[path = "../common/engines.rs"]
+mod engines;
+
 mod client;
 mod compute;
 mod program;

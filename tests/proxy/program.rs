@@ -26,15 +26,16 @@ pub(crate) struct Program {
 
 /// What a test wants of its proxy.
 pub(crate) struct Options<'a> {
+    pub(crate) engine: &'a str,
     pub(crate) name: &'a str,
     pub(crate) default: &'a str,
     pub(crate) own: &'a str,
     pub(crate) extra: &'a str,
 }
 
-impl Default for Options<'_> {
-    fn default() -> Self {
-        Self { name: "nova-novncproxy", default: "web =", own: "port_check = off", extra: "" }
+impl<'a> Options<'a> {
+    pub(crate) fn on(engine: &'a str) -> Self {
+        Self { engine, name: "nova-novncproxy", default: "web =", own: "port_check = off", extra: "" }
     }
 }
 
@@ -70,9 +71,10 @@ impl Program {
             "[DEFAULT]\n{}\n[vnc]\nnovncproxy_host = 127.0.0.1\nnovncproxy_port = {port}\n\
              [spice]\nhtml5proxy_host = 127.0.0.1\nhtml5proxy_port = {port}\n\
              [serial_console]\nserialproxy_host = 127.0.0.1\nserialproxy_port = {port}\n\
-             [database]\nconnection = sqlite:///{}\n[consolegate]\n{}\n{}\n",
+             [database]\nconnection = sqlite:///{}\n[consolegate]\nio_engine = {}\n{}\n{}\n",
             options.default,
             database.display(),
+            options.engine,
             options.own,
             options.extra,
         );

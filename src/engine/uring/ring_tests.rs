@@ -122,8 +122,8 @@ fn dropping_a_ring_ends_what_is_under_way() {
     drop(ring);
     assert!(before.elapsed() < QUIESCE, "it gave up and leaked");
     drop(ours);
-    let mut byte = [0];
-    while !matches!(theirs.read(&mut byte), Ok(0) | Err(_)) {}
+    let mut bytes = [0; 65_536];
+    while !matches!(theirs.read(&mut bytes), Ok(0) | Err(_)) {}
 }
 
 #[test]
