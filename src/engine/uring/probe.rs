@@ -46,6 +46,15 @@ impl fmt::Display for Remedy<'_> {
 ///
 /// What is missing.
 pub fn probe() -> Result<(), Unavailable> {
+    // A ring is taken down after it was closed, and that interrupts system calls of the thread which used it:
+    // a thread of its own has none.
+    let thread = std::thread::Builder::new().name("probe".to_owned()).spawn(probe_here);
+    thread
+        .and_then(|thread| thread.join().map_err(|_| io::Error::other("the probe panicked")))
+        .unwrap_or_else(|source| Err(Unavailable::Refused { step: "probing", source }))
+}
+
+fn probe_here() -> Result<(), Unavailable> {
     let refused = |(step, source)| Unavailable::Refused { step, source };
     let mut operations = Probe::new();
     IoUring::new(1)
