@@ -8,10 +8,12 @@ mod engines;
 
 mod client;
 mod compute;
+mod denied;
 mod program;
 mod pump;
 mod refusals;
 mod relay;
 mod startup;
+mod syscalls;
 mod thousand;
 mod web;
