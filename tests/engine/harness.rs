@@ -33,6 +33,7 @@ pub(crate) struct Proxy {
 struct State {
     live: AtomicUsize,
     under_way: AtomicUsize,
+    starvations: AtomicU64,
     /// Whoever holds it keeps the worker from turning
     gate: Mutex<()>,
 }
@@ -57,11 +58,13 @@ impl Proxy {
         let thread = thread::spawn(move || {
             if is_uring {
                 let engine = UringEngine::new(listener, &limits).unwrap();
-                let under_way = UringEngine::under_way;
-                turn(Worker::new(engine, shared), &started, &told, under_way);
+                turn(Worker::new(engine, shared), &started, &told, |engine, state| {
+                    state.under_way.store(engine.under_way(), Ordering::Relaxed);
+                    state.starvations.store(engine.starvations(), Ordering::Relaxed);
+                });
             } else {
                 let engine = EpollEngine::new(listener, &limits).unwrap();
-                turn(Worker::new(engine, shared), &started, &told, |_| 0);
+                turn(Worker::new(engine, shared), &started, &told, |_, _| ());
             }
         });
         let handle = start.recv().unwrap();
@@ -80,6 +83,11 @@ impl Proxy {
 
     pub(crate) fn live(&self) -> usize {
         self.state.live.load(Ordering::Relaxed)
+    }
+
+    /// Reads of the `io_uring` engine that found no buffer.
+    pub(crate) fn starvations(&self) -> u64 {
+        self.state.starvations.load(Ordering::Relaxed)
     }
 
     /// Sockets of sessions that this process still holds: accepted ones, and ones to the compute node.
@@ -133,12 +141,12 @@ fn turn<E: Engine>(
     mut worker: Worker<E>,
     started: &mpsc::Sender<WorkerHandle>,
     state: &State,
-    under_way: impl Fn(&E) -> usize,
+    tell: impl Fn(&E, &State),
 ) {
     started.send(worker.handle()).unwrap();
     while worker.turn().unwrap() {
         state.live.store(worker.live(), Ordering::Relaxed);
-        state.under_way.store(under_way(worker.engine_mut()), Ordering::Relaxed);
+        tell(worker.engine_mut(), state);
         drop(state.gate.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }

@@ -38,6 +38,7 @@ fn more_ready_sockets_than_buffers_are_all_served(engine: &str) {
     }
     drop(clients);
     proxy.wait_for_rest();
+    assert_eq!(proxy.starvations() > 0, engine == "io_uring", "there were buffers for all");
 }
 
 fn bulk_arrives_whole_and_in_order(engine: &str) {

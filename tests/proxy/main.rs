@@ -9,6 +9,7 @@ mod engines;
 mod client;
 mod compute;
 mod denied;
+mod descriptors;
 mod program;
 mod pump;
 mod refusals;

@@ -50,6 +50,8 @@ pub struct UringEngine {
     completed: Vec<Event>,
     /// Reads that found no buffer in the ring, to be started again in the next turn
     starved: Vec<(SessionId, Side)>,
+    /// Times that this happened
+    starvations: u64,
     /// Buffers for bulk reads
     pool: Pool,
     connect_timeout: Duration,
@@ -60,7 +62,7 @@ impl UringEngine {
     ///
     /// # Errors
     ///
-    /// The kernel denied the ring or something of it: [`probe`] tells beforehand.
+    /// The kernel denied the ring or something of it: [`probe()`] tells beforehand.
     pub fn new(listener: TcpListener, limits: &Limits) -> io::Result<Self> {
         // The kernel makes no file table larger than the descriptor limit.
         let files_max = descriptors::limit().saturating_sub(FileSlot::RESERVED.into());
@@ -75,6 +77,7 @@ impl UringEngine {
             connections: Connections::new(connections_max),
             completed: Vec::new(),
             starved: Vec::new(),
+            starvations: 0,
             pool: Pool::new(size(limits.read_bytes), pool_bytes),
             connect_timeout: duration(limits.connect_timeout_ms),
             ring,
@@ -85,6 +88,12 @@ impl UringEngine {
     #[must_use]
     pub fn under_way(&self) -> usize {
         self.ring.under_way()
+    }
+
+    /// Times that a read found no buffer, because more sockets had bytes at once than the ring has buffers.
+    #[must_use]
+    pub fn starvations(&self) -> u64 {
+        self.starvations
     }
 
     /// Times that completions did not fit the queue.
@@ -188,7 +197,10 @@ impl UringEngine {
                 socket.drained = !more;
                 self.report(id, Input::Received { from, chunk });
             }
-            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => self.starved.push((id, from)),
+            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                self.starvations += 1;
+                self.starved.push((id, from));
+            }
             Err(error) if error.kind() == ErrorKind::Interrupted => self.read(id, from),
             Err(source) => self.report(id, Input::Failed(Failure::Read { from, source })),
         }
