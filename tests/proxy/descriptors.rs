@@ -15,7 +15,7 @@ on_both_engines! {
 /// So few that connections use them up before the engine's own limit is met.
 const DESCRIPTORS: u64 = 64;
 /// Descriptors that the program is started with.
-const INHERITED: usize = 16;
+const INHERITED: usize = 28;
 
 fn a_program_without_descriptors_rests_and_serves_again(engine: &str) {
     let own = "port_check = off\nworkers = 1\nsessions_max = 1000\nfirst_byte_timeout_ms = 60000";
