@@ -37,9 +37,11 @@ impl PixelFormat {
 
     /// Appends one pixel of colour `rgb`.
     fn put(self, rgb: [u8; 3], out: &mut Vec<u8>) {
-        let mut value = 0_u32;
+        // Bits of no colour are ones: noVNC 1.3 takes some of them for opacity.
+        let mut value = u32::MAX;
         for ((colour, max), shift) in rgb.into_iter().zip(self.max).zip(self.shift) {
-            value |= (u32::from(colour) * u32::from(max) / 255) << shift;
+            let max = u32::from(max);
+            value = value & !(max << shift) | (u32::from(colour) * max / 255) << shift;
         }
         if self.big_endian {
             out.extend(&value.to_be_bytes()[4 - self.bytes..]);

@@ -13,7 +13,7 @@ use consolegate::control::{Control, ControlSettings};
 use consolegate::engine::detect::{EngineKind, Preference, detect};
 use consolegate::engine::epoll::EpollEngine;
 use consolegate::engine::uring::UringEngine;
-use consolegate::engine::{Engine, Worker, WorkerHandle, WorkerSettings, descriptors, listener};
+use consolegate::engine::{Engine, PipeBudget, Worker, WorkerHandle, WorkerSettings, descriptors, listener};
 use consolegate::proto::http::UpgradePolicy;
 use consolegate::session::{LOG_TARGET, Limits, Security, Settings};
 use consolegate::telemetry::log;
@@ -72,9 +72,11 @@ fn run(config: &Config) -> Result<(), String> {
         authorizer: control.authorizer(),
         numbers: Arc::new(AtomicU64::new(0)),
     };
+    let pipes = PipeBudget::new(&limits);
     let mut threads = Vec::new();
     for (index, listener) in listeners.into_iter().enumerate() {
-        threads.push(start_worker(index, engine, listener, shared.clone(), &handles)?);
+        let pipes = pipes.clone();
+        threads.push(start_worker(index, engine, listener, shared.clone(), &handles, pipes)?);
     }
     let mut result = Ok(());
     for thread in threads {
@@ -158,6 +160,7 @@ fn start_worker(
     listener: TcpListener,
     shared: WorkerSettings,
     handles: &Handles,
+    pipes: PipeBudget,
 ) -> Result<JoinHandle<io::Result<()>>, String> {
     let (started, start) = mpsc::sync_channel(1);
     let thread = thread::Builder::new()
@@ -165,8 +168,8 @@ fn start_worker(
         .spawn(move || {
             let limits = shared.settings.limits;
             match engine {
-                EngineKind::Uring => work(UringEngine::new(listener, &limits)?, shared, &started),
-                EngineKind::Epoll => work(EpollEngine::new(listener, &limits)?, shared, &started),
+                EngineKind::Uring => work(UringEngine::new(listener, &limits, pipes)?, shared, &started),
+                EngineKind::Epoll => work(EpollEngine::new(listener, &limits, pipes)?, shared, &started),
             }
         })
         .map_err(|error| format!("a worker could not be started: {error}"))?;

@@ -20,11 +20,13 @@ pub mod descriptors;
 pub mod detect;
 pub mod epoll;
 pub mod listener;
+mod pipes;
 mod pool;
 mod timers;
 pub mod uring;
 mod worker;
 
+pub use pipes::PipeBudget;
 pub use worker::{Worker, WorkerHandle, WorkerSettings};
 
 /// A connection's slot in its engine, and which of the slot's users it is.

@@ -17,9 +17,9 @@
 //! A console stream has no useful half-open state: whoever ends, both end, but only after what was read
 //! has been delivered. Each row has a test of its own in `session/tests/closing.rs`.
 //!
-//! After our last byte the tenant's remaining input is read and discarded until its FIN: closing a socket
-//! with unread input makes the kernel send RST, which destroys the Close frame in flight; browsers then
-//! report 1006.
+//! After our last byte a side's remaining input is read and discarded until its FIN: closing a socket with
+//! unread input makes the kernel send RST. On the tenant's side that destroys the Close frame in flight, and
+//! browsers report 1006; on the compute side it voids what was typed last.
 
 use std::time::Instant;
 
@@ -171,13 +171,13 @@ impl Closing {
 
     pub(super) fn deadline(&self) -> Instant {
         // A side that has done its part does not wake the session any more.
-        let until = |stage| match stage {
+        let tenant = match self.tenant_stage {
             Stage::Flushing => Some(self.flush_until),
             Stage::Draining => Some(self.close_until),
             Stage::Done => None,
         };
-        let sides = [until(self.tenant_stage), until(self.compute_stage)];
-        sides.into_iter().flatten().min().unwrap_or(self.close_until)
+        let compute = (self.compute_stage != Stage::Done).then_some(self.flush_until);
+        [tenant, compute].into_iter().flatten().min().unwrap_or(self.close_until)
     }
 
     /// Whether the connection had been upgraded.
@@ -187,7 +187,7 @@ impl Closing {
 
     pub(super) fn step(mut self, cx: &Context, input: Input, out: &mut Outbox) -> Phase {
         match input {
-            Input::Written { to: Side::Tenant } => self.tenant.written(out),
+            Input::Written { to: Side::Tenant } | Input::Spliced { .. } => self.tenant.written(out),
             Input::Written { to: Side::Compute } => {
                 if let Some(compute) = &mut self.compute {
                     compute.written(out);
@@ -202,6 +202,22 @@ impl Closing {
                     } else {
                         self.tenant.read(out);
                     }
+                }
+            }
+            Input::Received { from: Side::Compute, .. } | Input::Piped { .. } => {
+                if let Some(compute) = &mut self.compute {
+                    compute.read_done();
+                    if self.compute_stage == Stage::Draining {
+                        compute.read(out);
+                    }
+                }
+            }
+            Input::Ended { from: Side::Compute } => {
+                if let Some(compute) = &mut self.compute {
+                    compute.set_ended();
+                }
+                if self.compute_stage == Stage::Draining {
+                    self.compute_stage = Stage::Done;
                 }
             }
             Input::Ended { from: Side::Tenant } => {
@@ -233,9 +249,7 @@ impl Closing {
             }
             // The session ends already, and soon: cutting it short could send RST behind its Close frame.
             Input::Kill(_)
-            // Answers to what was asked before the end, and what the compute node still says.
-            | Input::Received { from: Side::Compute, .. }
-            | Input::Ended { from: Side::Compute }
+            // Answers to what was asked before the end.
             | Input::Authorized(_)
             | Input::Resolved(_)
             | Input::File(_)
@@ -246,9 +260,17 @@ impl Closing {
     }
 
     fn advance(mut self, cx: &Context, out: &mut Outbox) -> Phase {
-        if self.compute_stage == Stage::Flushing && self.compute.as_ref().is_some_and(Link::is_flushed) {
+        if self.compute_stage == Stage::Flushing
+            && let Some(compute) = &mut self.compute
+            && compute.is_flushed()
+        {
             out.push(Output::ShutdownWrite(Side::Compute));
-            self.compute_stage = Stage::Done;
+            if compute.has_ended() || matches!(self.reason, CloseReason::TenantFailed(_)) {
+                self.compute_stage = Stage::Done;
+            } else {
+                self.compute_stage = Stage::Draining;
+                compute.read(out);
+            }
         }
         if self.tenant_stage == Stage::Flushing && self.tenant.is_flushed() {
             out.push(Output::ShutdownWrite(Side::Tenant));

@@ -64,7 +64,7 @@ impl Connecting {
         let Some(address) = self.remaining.next() else {
             return self.refuse(cx, Refusal::Unreachable(last), out);
         };
-        tracing::info!(target: LOG_TARGET, "{:3}: connecting to: {}:{}", cx.number, self.info.host, self.info.port);
+        tracing::info!(target: LOG_TARGET, "{:3}: connecting to: {}:{}", cx.number, self.info.host.escape_debug(), self.info.port);
         out.push(Output::Connect(address));
         Phase::Connecting(Box::new(self))
     }

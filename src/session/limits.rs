@@ -114,6 +114,16 @@ limits! {
         "Input discarded while waiting for the tenant's FIN.";
     read_bytes: Bytes = 65_536 in 1_024..=1_048_576,
         "Most bytes one read takes, and so the longest frame sent to the tenant.";
+    splice_from_bytes: Bytes = 65_536 in 0..=1_048_576,
+        "Two reads in a row of at least this much make the compute node's direction bulk: spliced, not copied. 0 never splices. At most read_bytes.";
+    splice_window_ms: Milliseconds = 20 in 1..=1_000,
+        "How soon after the first of them the second has to come.";
+    splice_until_bytes: Bytes = 32_768 in 0..=1_048_576,
+        "Two spliced steps in a row below this end it: a small step is cheaper to copy.";
+    pipe_bytes: Bytes = 1_048_576 in 4_096..=1_048_576,
+        "Size of a pipe, and so the longest frame of a spliced direction. Less where the kernel's quota of pipe pages is used up.";
+    pipes_max: Count = 48 in 0..=4_096,
+        "Pipes of that size in the process; a pipe is held only while bytes are in it. An unprivileged user has 16,384 pages in all.";
     pool_bytes: Bytes = 2_097_152 in 0..=1_073_741_824,
         "Idle buffers a worker keeps for reuse.";
     control_queue_max: Count = 4_096 in 16..=1_000_000,

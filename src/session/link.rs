@@ -2,12 +2,15 @@
 
 use super::{Outbox, Output, Side};
 use crate::proto::bytes::Chunk;
+use crate::proto::ws::{FrameHeader, Opcode};
 
 /// One side's reads and writes. Bounded by construction: whoever fills it asks for the next bytes only when
 /// [`Link::is_flushed`], so what is queued is at most one read's bytes plus a few control frames.
 #[derive(Debug)]
 pub(super) struct Link {
     queued: Option<Chunk>,
+    /// Bytes that wait in the pipe, in front of what is queued
+    piped: Option<u32>,
     side: Side,
     reading: bool,
     writing: bool,
@@ -17,7 +20,7 @@ pub(super) struct Link {
 
 impl Link {
     pub(super) fn new(side: Side) -> Self {
-        Self { queued: None, side, reading: false, writing: false, ended: false, broken: false }
+        Self { queued: None, piped: None, side, reading: false, writing: false, ended: false, broken: false }
     }
 
     /// Asks for bytes, unless that is under way already or the side has ended.
@@ -25,6 +28,14 @@ impl Link {
         if !self.reading && !self.ended {
             self.reading = true;
             out.push(Output::Read(self.side));
+        }
+    }
+
+    /// As [`Link::read`], preferably into the pipe.
+    pub(super) fn splice_in(&mut self, out: &mut Outbox) {
+        if !self.reading && !self.ended {
+            self.reading = true;
+            out.push(Output::SpliceIn { from: self.side });
         }
     }
 
@@ -60,11 +71,28 @@ impl Link {
         }
     }
 
+    /// Writes what is in the pipe as one binary frame, at once or behind what is under way. Nothing but a
+    /// control frame can be under way: the pipe is filled only when all else is written.
+    pub(super) fn splice_out(&mut self, len: u32, out: &mut Outbox) {
+        debug_assert!(self.queued.is_none() && self.piped.is_none(), "piped bytes would overtake");
+        if self.writing {
+            self.piped = Some(len);
+        } else if !self.broken {
+            self.writing = true;
+            let header = FrameHeader::new(Opcode::Binary, true, len.into());
+            out.push(Output::SpliceOut { to: self.side, header, len });
+        }
+    }
+
     /// The write has been answered: what waited behind it goes out now.
     pub(super) fn written(&mut self, out: &mut Outbox) {
         debug_assert!(self.writing, "an answer to no write");
         self.writing = false;
-        if let Some(chunk) = self.queued.take() {
+        if let Some(len) = self.piped.take() {
+            let queued = self.queued.take();
+            self.splice_out(len, out);
+            self.queued = queued;
+        } else if let Some(chunk) = self.queued.take() {
             self.write(chunk, out);
         }
     }
@@ -84,7 +112,7 @@ impl Link {
     /// The connection broke: nothing more can be written. A read that is open is answered all the same.
     pub(super) fn set_broken(&mut self) {
         self.broken = true;
-        self.queued = None;
+        self.forget_queued();
     }
 
     pub(super) fn is_broken(&self) -> bool {
@@ -94,6 +122,7 @@ impl Link {
     /// Drops what waits behind the write that is under way.
     pub(super) fn forget_queued(&mut self) {
         self.queued = None;
+        self.piped = None;
     }
 }
 
@@ -130,6 +159,26 @@ mod tests {
             link.written(&mut out);
         }
         assert_eq!(sent, b"onetwothree");
+    }
+
+    #[test]
+    fn piped_bytes_wait_for_the_control_frame_under_way_and_the_close_waits_for_them() {
+        let (mut link, mut out) = (Link::new(Side::Tenant), Outbox::new());
+        link.write(Chunk::copied_from(b"pong"), &mut out);
+        link.splice_out(70_000, &mut out);
+        link.write(Chunk::copied_from(b"close"), &mut out);
+        let mut order = Vec::new();
+        while !link.is_flushed() {
+            for output in out.drain() {
+                order.push(match output {
+                    Output::Write { chunk, .. } => String::from_utf8(chunk.bytes().to_vec()).unwrap(),
+                    Output::SpliceOut { len, .. } => len.to_string(),
+                    other => panic!("{other:?}"),
+                });
+            }
+            link.written(&mut out);
+        }
+        assert_eq!(order, ["pong", "70000", "close"]);
     }
 
     #[test]

@@ -11,7 +11,11 @@
 //! What an output promises about its input:
 //!
 //! * [`Output::Read`] is answered once, by `Received`, `Ended` or `Failed(Read)`; one is open per side.
+//! * [`Output::SpliceIn`] counts as a read. It is answered by `Piped`, or, where the engine has no pipe to
+//!   spare or the kernel refuses, as a read is.
 //! * [`Output::Write`] is answered once, by `Written` (all of it) or `Failed(Write)`; one is open per side.
+//! * [`Output::SpliceOut`] counts as a write and is answered by `Spliced` or `Failed(Write)`. It follows a
+//!   `Piped`, and no further `SpliceIn` comes before its answer: a connection has one pipe.
 //! * [`Output::Ask`] is answered once, or never if the session closes before; one is open.
 //! * [`Output::Connect`] is answered by `Connected` or `Failed(Connect)`, and may then be repeated.
 //! * [`Output::ShutdownWrite`] is not answered.
@@ -25,8 +29,10 @@ use std::time::Instant;
 use crate::console::ConnectInfo;
 pub use crate::proto::Side;
 use crate::proto::bytes::Chunk;
+use crate::proto::ws::FrameHeader;
 
 mod admission;
+mod bulk;
 mod closing;
 mod connecting;
 mod control;
@@ -77,6 +83,18 @@ pub enum Input {
         /// To which side
         to: Side,
     },
+    /// So many bytes moved from that side's socket into the connection's pipe, and wait there.
+    Piped {
+        /// From which side
+        from: Side,
+        /// Number of bytes, never 0. May exceed the pipe's nominal size: a page can hold less than a page.
+        len: u32,
+    },
+    /// The header and all piped bytes are with the kernel.
+    Spliced {
+        /// To which side
+        to: Side,
+    },
     /// The token is valid and leads here.
     Authorized(Box<ConnectInfo>),
     /// The compute node's addresses, best first.
@@ -108,6 +126,20 @@ pub enum Output {
         to: Side,
         /// The bytes; the buffer moves out
         chunk: Chunk,
+    },
+    /// Read from a side, preferably by moving the bytes into a pipe without copying them.
+    SpliceIn {
+        /// From which side
+        from: Side,
+    },
+    /// Write the frame header, then everything that waits in the pipe.
+    SpliceOut {
+        /// To which side
+        to: Side,
+        /// Goes first
+        header: FrameHeader,
+        /// Bytes in the pipe
+        len: u32,
     },
     /// Send FIN to a side, behind everything written before.
     ShutdownWrite(Side),

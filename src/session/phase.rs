@@ -28,6 +28,10 @@ use super::{Context, Input, Outbox};
 
 /// Where a session is in its life.
 #[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "the relay is what sessions spend their lives in, without any heap"
+)]
 pub(super) enum Phase {
     /// Reading a request head
     Request(Box<Request>),

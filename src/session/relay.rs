@@ -5,6 +5,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::bulk::Bulk;
 use super::closing;
 use super::error::CloseReason;
 use super::limits::duration;
@@ -20,11 +21,14 @@ pub(super) struct Relay {
     tenant: Tenant,
     compute: Link,
     next_ping: Option<Instant>,
+    bulk: Bulk,
     started: Instant,
     /// Console bytes from the tenant
     from_tenant: u64,
     /// Console bytes from the compute node
     from_compute: u64,
+    /// Of those, the ones that were spliced
+    spliced: u64,
 }
 
 /// Bytes that a phase read past its own end. They go first.
@@ -47,9 +51,11 @@ impl Relay {
             tenant,
             compute,
             next_ping: ping_interval(cx).map(|interval| cx.now + interval),
+            bulk: Bulk::new(),
             started: cx.now,
             from_tenant: 0,
             from_compute: 0,
+            spliced: 0,
         };
         tracing::info!(target: LOG_TARGET, "{:3}: console relay started for {}", cx.number, cx.peer.ip());
         if let Some(chunk) = residue.to_tenant.filter(|chunk| !chunk.is_empty()) {
@@ -84,13 +90,21 @@ impl Relay {
             Input::Received { from: Side::Compute, chunk } => {
                 self.compute.read_done();
                 self.from_compute += chunk.len() as u64;
+                self.bulk.copied(cx.now - self.started, chunk.len() as u64, &cx.settings.limits);
                 self.tenant.send_chunk(chunk, out);
             }
             Input::Written { to: Side::Compute } => {
                 self.compute.written(out);
                 self.read_tenant(out);
             }
-            Input::Written { to: Side::Tenant } => {
+            Input::Piped { from: _, len } => {
+                self.compute.read_done();
+                self.from_compute += u64::from(len);
+                self.spliced += u64::from(len);
+                self.bulk.piped(cx.now - self.started, len.into(), &cx.settings.limits);
+                self.tenant.link.splice_out(len, out);
+            }
+            Input::Written { to: Side::Tenant } | Input::Spliced { .. } => {
                 self.tenant.written(out);
                 self.read_compute(out);
             }
@@ -126,7 +140,14 @@ impl Relay {
 
     /// The compute node is read only when what it said before is with the tenant.
     fn read_compute(&mut self, out: &mut Outbox) {
-        if self.tenant.link.is_flushed() {
+        if !self.tenant.link.is_flushed() {
+            return;
+        }
+        // Nothing is queued, in flight or in the pipe: the one place where the mode may change without
+        // bytes overtaking others.
+        if self.bulk.is_spliced() {
+            self.compute.splice_in(out);
+        } else {
             self.compute.read(out);
         }
     }
@@ -153,11 +174,12 @@ impl Relay {
     fn log_end(&self, cx: &Context, reason: &str) {
         tracing::info!(
             target: LOG_TARGET,
-            "{:3}: console relay ended after {:.3} s: {reason}; {} bytes from the tenant, {} from the compute node",
+            "{:3}: console relay ended after {:.3} s: {reason}; {} bytes from the tenant, {} from the compute node ({} spliced)",
             cx.number,
             cx.now.duration_since(self.started).as_secs_f64(),
             self.from_tenant,
             self.from_compute,
+            self.spliced,
         );
     }
 }

@@ -85,6 +85,11 @@ impl Request {
     fn parse(mut self, cx: &Context, out: &mut Outbox) -> Phase {
         match self.parser.parse(self.head.bytes(), &cx.settings.limits.head()) {
             Ok(None) => {
+                // A slow sender must not hold a whole read buffer for its few bytes. A head that grows has
+                // at most twice its length, so this copies once.
+                if self.head.capacity() > self.head.len().saturating_mul(2) {
+                    self.head = Chunk::copied_from(self.head.bytes());
+                }
                 self.tenant.read(out);
                 Phase::Request(Box::new(self))
             }
@@ -120,7 +125,13 @@ impl Request {
             Upgrade::Reject(reject) => refuse(cx, tenant, &reject.response(cx.unix_s), out),
             Upgrade::Static if !cx.settings.web => {
                 let head_only = request.method() == Method::Head;
-                let page = response::error_page(http::Status::METHOD_NOT_ALLOWED, &[], head_only, cx.unix_s);
+                //= https://www.rfc-editor.org/rfc/rfc9110#section-10.2.1
+                //# An empty Allow field value indicates that the resource allows no
+                //# methods, which might occur in a 405 response if the resource has been
+                //# temporarily disabled by configuration.
+                let allow = [("Allow", "")];
+                let status = http::Status::METHOD_NOT_ALLOWED;
+                let page = response::error_page(status, &allow, head_only, cx.unix_s);
                 refuse(cx, tenant, &page, out)
             }
             Upgrade::Static => Responding::start(cx, tenant, request, residue, out),

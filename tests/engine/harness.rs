@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use consolegate::console::{ConnectInfo, ConsoleType};
 use consolegate::engine::epoll::EpollEngine;
 use consolegate::engine::uring::UringEngine;
-use consolegate::engine::{Engine, Worker, WorkerHandle, WorkerSettings, listener};
+use consolegate::engine::{Engine, PipeBudget, Worker, WorkerHandle, WorkerSettings, listener};
 use consolegate::session::{Authorizer, FileEvent, Input, Limits, Overloaded, Question, Reply, Settings};
 
 use super::client::Client;
@@ -47,6 +47,7 @@ impl Proxy {
         let listener = listener::bind_all(SocketAddr::from(([127, 0, 0, 1], 0)), 1).unwrap().remove(0);
         let address = listener.local_addr().unwrap();
         let limits = settings.limits;
+        let pipes = PipeBudget::new(&limits);
         let shared = WorkerSettings {
             settings: Arc::new(settings),
             authorizer: Arc::new(Everybody(compute)),
@@ -57,13 +58,13 @@ impl Proxy {
         let (told, is_uring) = (Arc::clone(&state), engine == "io_uring");
         let thread = thread::spawn(move || {
             if is_uring {
-                let engine = UringEngine::new(listener, &limits).unwrap();
+                let engine = UringEngine::new(listener, &limits, pipes).unwrap();
                 turn(Worker::new(engine, shared), &started, &told, |engine, state| {
                     state.under_way.store(engine.under_way(), Ordering::Relaxed);
                     state.starvations.store(engine.starvations(), Ordering::Relaxed);
                 });
             } else {
-                let engine = EpollEngine::new(listener, &limits).unwrap();
+                let engine = EpollEngine::new(listener, &limits, pipes).unwrap();
                 turn(Worker::new(engine, shared), &started, &told, |_, _| ());
             }
         });

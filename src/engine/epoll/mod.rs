@@ -13,14 +13,15 @@ use mio::event::Source;
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
 
 use super::accept::{ACCEPT_PAUSE, is_of_one_connection};
+use super::pipes::{Pipe, PipedFrame, Pipes};
 use super::pool::Pool;
-use super::{Engine, Event, SessionId, Wake};
+use super::{Engine, Event, PipeBudget, SessionId, Wake};
 use crate::session::limits::{Limits, size};
 use crate::session::{Failure, Input, Output, Side};
 
 mod socket;
 
-use socket::Socket;
+use socket::{Reading, Socket, Writing};
 
 const LISTENER: Token = Token(usize::MAX);
 const WAKER: Token = Token(usize::MAX - 1);
@@ -50,6 +51,7 @@ pub struct EpollEngine {
     completed: VecDeque<Event>,
     turns_without_poll: u32,
     pool: Pool,
+    pipes: Pipes,
 }
 
 /// A slot: the two sockets of a session, or nothing.
@@ -59,6 +61,8 @@ struct Connection {
     live: bool,
     tenant: Option<Socket>,
     compute: Option<Socket>,
+    /// Leased while the compute node's bytes are in it
+    pipe: Option<Pipe>,
 }
 
 impl EpollEngine {
@@ -67,7 +71,7 @@ impl EpollEngine {
     /// # Errors
     ///
     /// The kernel gave no epoll instance or event descriptor.
-    pub fn new(listener: TcpListener, limits: &Limits) -> io::Result<Self> {
+    pub fn new(listener: TcpListener, limits: &Limits, pipes: PipeBudget) -> io::Result<Self> {
         let poll = Poll::new()?;
         let mut listener = mio::net::TcpListener::from_std(listener);
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
@@ -85,6 +89,7 @@ impl EpollEngine {
             completed: VecDeque::new(),
             turns_without_poll: 0,
             pool: Pool::new(size(limits.read_bytes), size(limits.pool_bytes)),
+            pipes: Pipes::new(pipes, limits),
         })
     }
 
@@ -139,7 +144,7 @@ impl EpollEngine {
         let Some(connection) = live(&mut self.connections, id) else { return };
         // A socket that failed to connect is replaced by the next address's.
         if let Some(old) = connection.compute.take() {
-            old.deregister(self.poll.registry());
+            old.deregister(self.poll.registry(), &mut self.pool);
         }
         let socket = mio::net::TcpStream::connect(address)
             .and_then(|stream| Socket::register(stream, self.poll.registry(), token(id, Side::Compute)));
@@ -155,14 +160,35 @@ impl EpollEngine {
     fn close(&mut self, id: SessionId) {
         let Some(connection) = live(&mut self.connections, id) else { return };
         for socket in [connection.tenant.take(), connection.compute.take()].into_iter().flatten() {
-            if let Some(chunk) = socket.deregister(self.poll.registry()) {
-                self.pool.put(chunk);
-            }
+            socket.deregister(self.poll.registry(), &mut self.pool);
+        }
+        if let Some(pipe) = connection.pipe.take() {
+            self.pipes.put(pipe);
         }
         connection.live = false;
         connection.generation = connection.generation.wrapping_add(1);
         self.free.push(id.index);
         self.completed.push_back(Event::Released { id });
+    }
+
+    fn read(&mut self, id: SessionId, from: Side, how: Reading) {
+        let Some((socket, pipe)) = live(&mut self.connections, id).and_then(|c| c.parts(from)) else {
+            return;
+        };
+        socket.start_reading(how);
+        if let Some(input) = socket.try_read(from, pipe, &mut self.pool, &mut self.pipes) {
+            complete(&mut self.completed, id, input);
+        }
+    }
+
+    fn write(&mut self, id: SessionId, to: Side, what: Writing) {
+        let Some((socket, pipe)) = live(&mut self.connections, id).and_then(|c| c.parts(to)) else {
+            return;
+        };
+        socket.start_writing(what);
+        if let Some(input) = socket.try_write(to, pipe, &mut self.pool, &mut self.pipes) {
+            complete(&mut self.completed, id, input);
+        }
     }
 
     /// Waits for readiness and lets what was parked go on.
@@ -180,16 +206,15 @@ impl EpollEngine {
                     // An event for a connection that was closed in this very turn.
                     let Some(connection) = live_masked(&mut self.connections, id) else { continue };
                     let id = SessionId { index: id.index, generation: connection.generation };
-                    let Some(socket) = connection.socket(side) else { continue };
+                    let Some((socket, pipe)) = connection.parts(side) else { continue };
                     socket.ready(event);
-                    if let Some(result) = socket.try_connect() {
-                        complete(&mut self.completed, id, result);
-                    }
-                    if let Some(result) = socket.try_write(side, &mut self.pool) {
-                        complete(&mut self.completed, id, result);
-                    }
-                    if let Some(result) = socket.try_read(side, &mut self.pool) {
-                        complete(&mut self.completed, id, result);
+                    let results = [
+                        socket.try_connect(),
+                        socket.try_write(side, pipe, &mut self.pool, &mut self.pipes),
+                        socket.try_read(side, pipe, &mut self.pool, &mut self.pipes),
+                    ];
+                    for input in results.into_iter().flatten() {
+                        complete(&mut self.completed, id, input);
                     }
                 }
             }
@@ -205,27 +230,14 @@ impl Engine for EpollEngine {
 
     fn submit(&mut self, id: SessionId, output: Output) {
         match output {
-            Output::Read(side) => {
-                let Some(socket) = live(&mut self.connections, id).and_then(|c| c.socket(side)) else {
-                    return;
-                };
-                socket.start_reading();
-                if let Some(result) = socket.try_read(side, &mut self.pool) {
-                    complete(&mut self.completed, id, result);
-                }
-            }
-            Output::Write { to: side, chunk } => {
-                let Some(socket) = live(&mut self.connections, id).and_then(|c| c.socket(side)) else {
-                    self.pool.put(chunk);
-                    return;
-                };
-                socket.start_writing(chunk);
-                if let Some(result) = socket.try_write(side, &mut self.pool) {
-                    complete(&mut self.completed, id, result);
-                }
+            Output::Read(side) => self.read(id, side, Reading::Copy),
+            Output::SpliceIn { from } => self.read(id, from, Reading::Splice),
+            Output::Write { to, chunk } => self.write(id, to, Writing::Chunk(chunk)),
+            Output::SpliceOut { to, header, .. } => {
+                self.write(id, to, Writing::Pipe(PipedFrame::new(header)))
             }
             Output::ShutdownWrite(side) => {
-                if let Some(socket) = live(&mut self.connections, id).and_then(|c| c.socket(side)) {
+                if let Some((socket, _)) = live(&mut self.connections, id).and_then(|c| c.parts(side)) {
                     socket.shutdown_write();
                 }
             }
@@ -278,11 +290,13 @@ impl EpollEngine {
 }
 
 impl Connection {
-    fn socket(&mut self, side: Side) -> Option<&mut Socket> {
-        match side {
+    /// A side's socket, and the place of the connection's pipe.
+    fn parts(&mut self, side: Side) -> Option<(&mut Socket, &mut Option<Pipe>)> {
+        let socket = match side {
             Side::Tenant => self.tenant.as_mut(),
             Side::Compute => self.compute.as_mut(),
-        }
+        };
+        Some((socket?, &mut self.pipe))
     }
 }
 

@@ -9,6 +9,7 @@ use mio::{Interest, Registry, Token};
 
 use super::{Pool, forget};
 use crate::engine::accept::set_options;
+use crate::engine::pipes::{Pipe, PipedFrame, Pipes, Spliced};
 use crate::proto::bytes::Chunk;
 use crate::session::{Failure, Input, Side};
 
@@ -20,8 +21,32 @@ pub(super) struct Socket {
     /// The peer's FIN or a reset is somewhere behind the bytes: read on without waiting for an edge.
     read_closed: bool,
     connecting: bool,
-    wants_read: bool,
-    writing: Option<Chunk>,
+    reading: Option<Reading>,
+    writing: Option<Writing>,
+}
+
+/// How bytes are wanted.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Reading {
+    /// In a buffer
+    Copy,
+    /// In the connection's pipe, or in a buffer if none can be had
+    Splice,
+}
+
+/// What is being written.
+#[derive(Debug)]
+pub(super) enum Writing {
+    /// A buffer
+    Chunk(Chunk),
+    /// A frame whose payload is in the connection's pipe
+    Pipe(PipedFrame),
+}
+
+/// A write that is not over.
+enum Unwritten {
+    WouldBlock(Writing),
+    Failed(io::Error),
 }
 
 impl Socket {
@@ -35,15 +60,17 @@ impl Socket {
             writable: true,
             read_closed: false,
             connecting: false,
-            wants_read: false,
+            reading: None,
             writing: None,
         })
     }
 
-    /// Takes the stream out of the poll and closes it. Returns the buffer of a write that was parked.
-    pub(super) fn deregister(mut self, registry: &Registry) -> Option<Chunk> {
+    /// Takes the stream out of the poll and closes it. The buffer of a write that was parked goes back.
+    pub(super) fn deregister(mut self, registry: &Registry, pool: &mut Pool) {
         forget(&mut self.stream, registry);
-        self.writing
+        if let Some(Writing::Chunk(chunk)) = self.writing {
+            pool.put(chunk);
+        }
     }
 
     pub(super) fn start_connecting(&mut self) {
@@ -52,14 +79,14 @@ impl Socket {
         self.writable = false;
     }
 
-    pub(super) fn start_reading(&mut self) {
-        debug_assert!(!self.wants_read, "one read is open at a time");
-        self.wants_read = true;
+    pub(super) fn start_reading(&mut self, how: Reading) {
+        debug_assert!(self.reading.is_none(), "one read is open at a time");
+        self.reading = Some(how);
     }
 
-    pub(super) fn start_writing(&mut self, chunk: Chunk) {
+    pub(super) fn start_writing(&mut self, what: Writing) {
         debug_assert!(self.writing.is_none(), "one write is open at a time");
-        self.writing = Some(chunk);
+        self.writing = Some(what);
     }
 
     /// Sends FIN. A failure means that the connection is gone, which reading will tell.
@@ -100,10 +127,32 @@ impl Socket {
     }
 
     /// Carries on with a read that was asked for, and says what came of it once that is known.
-    pub(super) fn try_read(&mut self, from: Side, pool: &mut Pool) -> Option<Input> {
-        if !self.wants_read || !self.readable {
+    pub(super) fn try_read(
+        &mut self,
+        from: Side,
+        pipe: &mut Option<Pipe>,
+        pool: &mut Pool,
+        pipes: &mut Pipes,
+    ) -> Option<Input> {
+        if !self.readable {
             return None;
         }
+        let result = match self.reading? {
+            Reading::Copy => self.copy_in(from, pool),
+            Reading::Splice => match pipes.lease() {
+                None => self.copy_in(from, pool),
+                Some(leased) => self.splice_in(from, leased, pipe, pool, pipes),
+            },
+        };
+        let input = match result {
+            Ok(input) => input?,
+            Err(source) => Input::Failed(Failure::Read { from, source }),
+        };
+        self.reading = None;
+        Some(input)
+    }
+
+    fn copy_in(&mut self, from: Side, pool: &mut Pool) -> io::Result<Option<Input>> {
         let mut chunk = pool.take();
         let result = loop {
             match self.stream.read(chunk.spare_mut()) {
@@ -111,50 +160,107 @@ impl Socket {
                 result => break result,
             }
         };
-        let input = match result {
-            Ok(0) => Input::Ended { from },
-            Ok(len) => {
-                // Less than asked for means that the socket is empty, and new bytes make a new edge: this
-                // saves the call that would only say WouldBlock. A FIN may have been reported already.
-                self.readable = self.read_closed || len == chunk.spare_mut().len();
-                chunk.commit(len);
-                self.wants_read = false;
-                return Some(Input::Received { from, chunk });
-            }
+        if let Ok(len @ 1..) = result {
+            // Less than asked for means that the socket is empty, and new bytes make a new edge: this saves
+            // the call that would only say WouldBlock. A FIN may have been reported already.
+            self.readable = self.read_closed || len == chunk.spare_mut().len();
+            chunk.commit(len);
+            return Ok(Some(Input::Received { from, chunk }));
+        }
+        pool.put(chunk);
+        match result {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.readable = false;
-                pool.put(chunk);
-                return None;
+                Ok(None)
             }
-            Err(source) => Input::Failed(Failure::Read { from, source }),
-        };
-        pool.put(chunk);
-        self.wants_read = false;
-        Some(input)
+            Err(error) => Err(error),
+            Ok(_) => Ok(Some(Input::Ended { from })),
+        }
+    }
+
+    fn splice_in(
+        &mut self,
+        from: Side,
+        mut leased: Pipe,
+        pipe: &mut Option<Pipe>,
+        pool: &mut Pool,
+        pipes: &mut Pipes,
+    ) -> io::Result<Option<Input>> {
+        debug_assert!(pipe.is_none(), "a connection has one pipe");
+        match leased.fill(&self.stream) {
+            Ok(Spliced::Moved(len)) => {
+                *pipe = Some(leased);
+                Ok(Some(Input::Piped { from, len: u32::try_from(len).unwrap_or(u32::MAX) }))
+            }
+            other => {
+                pipes.put(leased);
+                match other {
+                    Ok(Spliced::WouldBlock) => {
+                        self.readable = false;
+                        Ok(None)
+                    }
+                    // Not every kernel splices from every socket; reading says what is wrong otherwise.
+                    Err(error) if error.raw_os_error() == Some(libc::EINVAL) => self.copy_in(from, pool),
+                    Err(error) => Err(error),
+                    Ok(_) => Ok(Some(Input::Ended { from })),
+                }
+            }
+        }
     }
 
     /// Carries on with a write that was asked for, and says what came of it once that is known.
-    pub(super) fn try_write(&mut self, to: Side, pool: &mut Pool) -> Option<Input> {
+    pub(super) fn try_write(
+        &mut self,
+        to: Side,
+        pipe: &mut Option<Pipe>,
+        pool: &mut Pool,
+        pipes: &mut Pipes,
+    ) -> Option<Input> {
         if !self.writable || self.connecting {
             return None;
         }
-        let mut chunk = self.writing.take()?;
-        let input = loop {
-            if chunk.is_empty() {
-                break Input::Written { to };
+        let (result, done) = match self.writing.take()? {
+            Writing::Chunk(chunk) => (self.copy_out(chunk, pool), Input::Written { to }),
+            Writing::Pipe(mut frame) => {
+                let result = match frame.send(pipe.as_mut(), &self.stream) {
+                    Ok(true) => Ok(()),
+                    Ok(false) => Err(Unwritten::WouldBlock(Writing::Pipe(frame))),
+                    Err(error) => Err(Unwritten::Failed(error)),
+                };
+                if !matches!(result, Err(Unwritten::WouldBlock(_)))
+                    && let Some(pipe) = pipe.take()
+                {
+                    pipes.put(pipe);
+                }
+                (result, Input::Spliced { to })
             }
+        };
+        match result {
+            Ok(()) => Some(done),
+            Err(Unwritten::WouldBlock(writing)) => {
+                self.writable = false;
+                self.writing = Some(writing);
+                None
+            }
+            Err(Unwritten::Failed(source)) => Some(Input::Failed(Failure::Write { to, source })),
+        }
+    }
+
+    fn copy_out(&mut self, mut chunk: Chunk, pool: &mut Pool) -> Result<(), Unwritten> {
+        while !chunk.is_empty() {
             match self.stream.write(chunk.bytes()) {
                 Ok(len) => chunk.advance(len),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.writable = false;
-                    self.writing = Some(pool.shrink(chunk));
-                    return None;
+                    return Err(Unwritten::WouldBlock(Writing::Chunk(pool.shrink(chunk))));
                 }
-                Err(source) => break Input::Failed(Failure::Write { to, source }),
+                Err(error) => {
+                    pool.put(chunk);
+                    return Err(Unwritten::Failed(error));
+                }
             }
-        };
+        }
         pool.put(chunk);
-        Some(input)
+        Ok(())
     }
 }

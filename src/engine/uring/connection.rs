@@ -4,6 +4,7 @@ use std::net::TcpStream;
 
 use super::operation::Key;
 use crate::engine::SessionId;
+use crate::engine::pipes::{Pipe, PipedFrame};
 use crate::session::Side;
 
 /// All slots.
@@ -22,6 +23,8 @@ pub(super) struct Connection {
     under_way: u32,
     tenant: Socket,
     compute: Socket,
+    /// Bytes on their way from one socket to the other; leased while there are any
+    pub(super) pipe: Option<Pipe>,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -37,10 +40,12 @@ enum State {
 pub(super) struct Socket {
     /// Kept beside its entry in the file table: other system calls need the descriptor
     pub(super) stream: Option<TcpStream>,
-    /// The receive under way
+    /// The receive under way, or the poll for bytes to splice
     pub(super) receiving: Option<Key>,
-    /// The send under way, or the connect before the first of them
+    /// The send under way, or the connect before the first of them, or the poll for room to splice into
     pub(super) sending: Option<Key>,
+    /// The frame that waits for that room
+    pub(super) piped: Option<PipedFrame>,
     /// FIN is due behind the send under way
     pub(super) fin_due: bool,
     /// The last read filled its buffer: the next one tries a larger one
@@ -110,14 +115,15 @@ impl Connections {
         }
     }
 
-    /// Frees the slot of a closed connection and returns its sockets.
-    pub(super) fn remove(&mut self, id: SessionId) -> [Option<TcpStream>; 2] {
+    /// Frees the slot of a closed connection and returns its sockets and its pipe.
+    pub(super) fn remove(&mut self, id: SessionId) -> ([Option<TcpStream>; 2], Option<Pipe>) {
         let slot = &mut self.slots[id.index as usize];
         debug_assert!(slot.under_way == 0 && slot.state != State::Free);
         let streams = [slot.tenant.stream.take(), slot.compute.stream.take()];
+        let pipe = slot.pipe.take();
         *slot = Connection { generation: slot.generation.wrapping_add(1), ..Connection::default() };
         self.free.push(id.index);
-        streams
+        (streams, pipe)
     }
 }
 

@@ -2,8 +2,9 @@
 //!
 //! All operations of a turn are handed over by one `io_uring_enter`, which also waits for completions:
 //! multishot accept, connect with a linked timeout, receive into a registered ring of buffers, send. Only
-//! bulk data and rare events take calls of their own: a socket that keeps filling buffers is read with
-//! recv(2), and shutdown(2) never waits, while the ring would hand it to a thread of the kernel's.
+//! bulk data and rare events take calls of their own. A socket that keeps filling buffers is read with recv(2)
+//! or spliced with splice(2), after the ring has polled it; the ring's own splice and shutdown would go to a
+//! thread of the kernel's, which costs ten times the call.
 //!
 //! It needs what Linux 6.1 has; [`super::detect`] finds out.
 
@@ -18,8 +19,9 @@ use io_uring::types::Timespec;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, SockaddrStorage, recv, socket};
 
 use super::accept::set_options;
+use super::pipes::{PipedFrame, Pipes};
 use super::pool::Pool;
-use super::{Engine, Event, SessionId, Wake, descriptors};
+use super::{Engine, Event, PipeBudget, SessionId, Wake, descriptors};
 use crate::proto::bytes::Chunk;
 use crate::session::limits::{Limits, duration, size};
 use crate::session::{Failure, Input, Output, Side};
@@ -30,6 +32,7 @@ mod connection;
 mod operation;
 mod probe;
 mod ring;
+mod splice;
 
 use acceptor::Acceptor;
 use connection::{Connections, Returned};
@@ -54,6 +57,7 @@ pub struct UringEngine {
     starvations: u64,
     /// Buffers for bulk reads
     pool: Pool,
+    pipes: Pipes,
     connect_timeout: Duration,
 }
 
@@ -63,7 +67,7 @@ impl UringEngine {
     /// # Errors
     ///
     /// The kernel denied the ring or something of it: [`probe()`] tells beforehand.
-    pub fn new(listener: TcpListener, limits: &Limits) -> io::Result<Self> {
+    pub fn new(listener: TcpListener, limits: &Limits, pipes: PipeBudget) -> io::Result<Self> {
         // The kernel makes no file table larger than the descriptor limit.
         let files_max = descriptors::limit().saturating_sub(FileSlot::RESERVED.into());
         let connections_max = limits.sessions_max.min(CONNECTIONS_MAX).min(files_max / 2);
@@ -79,6 +83,7 @@ impl UringEngine {
             starved: Vec::new(),
             starvations: 0,
             pool: Pool::new(size(limits.read_bytes), pool_bytes),
+            pipes: Pipes::new(pipes, limits),
             connect_timeout: duration(limits.connect_timeout_ms),
             ring,
         })
@@ -109,6 +114,7 @@ impl UringEngine {
             Completion::Received { id, from, result, more } => self.received(id, from, result, more),
             Completion::Sent { id, to, chunk, result } => self.sent(id, to, chunk, result),
             Completion::Connected { id, result } => self.connected(id, result),
+            Completion::Polled { id, side, awaited } => self.polled(id, side, awaited),
             Completion::Counted(id) => {
                 if matches!(self.connections.returned(id), Returned::Over) {
                     self.release(id);
@@ -321,7 +327,11 @@ impl UringEngine {
 
     /// Frees the slot of a connection that has nothing under way.
     fn release(&mut self, id: SessionId) {
-        for (side, stream) in [Side::Tenant, Side::Compute].into_iter().zip(self.connections.remove(id)) {
+        let (streams, pipe) = self.connections.remove(id);
+        if let Some(pipe) = pipe {
+            self.pipes.put(pipe);
+        }
+        for (side, stream) in [Side::Tenant, Side::Compute].into_iter().zip(streams) {
             let Some(stream) = stream else { continue };
             // Kernels before 6.13 keep a file that left the table until older operations of the whole ring
             // have ended, which can take hours: the peer is told now. Fails where the connection is over.
@@ -354,7 +364,9 @@ impl Engine for UringEngine {
     fn submit(&mut self, id: SessionId, output: Output) {
         match output {
             Output::Read(side) => self.read(id, side),
+            Output::SpliceIn { from } => self.splice_in(id, from),
             Output::Write { to, chunk } => self.write(id, to, chunk),
+            Output::SpliceOut { to, header, .. } => self.splice_out(id, to, PipedFrame::new(header)),
             Output::ShutdownWrite(side) => self.shut_down_write(id, side),
             Output::Connect(address) => self.connect(id, address),
             Output::Close(_) => self.close(id),
@@ -400,10 +412,11 @@ impl Wake for EventWaker {
     }
 }
 
-/// A socket to connect to `address`. Blocking: the ring waits for sockets itself, and not for others.
+/// A socket to connect to `address`. Nonblocking for splice(2); the ring waits for registered files whether they
+/// are or not.
 fn new_socket(address: SocketAddr) -> io::Result<TcpStream> {
     let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
-    let socket = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    let socket = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)?;
     set_options(&socket)?;
     Ok(TcpStream::from(socket))
 }

@@ -48,6 +48,15 @@ pub(super) enum Operation {
         /// From now
         after: Box<Timespec>,
     },
+    /// Wait until a socket has bytes, or room for some
+    Poll {
+        /// Whose
+        id: SessionId,
+        /// Which side's socket
+        side: Side,
+        /// What for
+        awaited: Readiness,
+    },
     /// Cancel another operation
     Cancel {
         /// Whose, unless it is the listener's
@@ -55,6 +64,15 @@ pub(super) enum Operation {
         /// Which
         target: Key,
     },
+}
+
+/// What a socket is polled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Readiness {
+    /// Bytes, or the end of the stream
+    Readable,
+    /// Room for bytes
+    Writable,
 }
 
 /// Names an operation while it is under way, in the kernel's `user_data` too: entry and generation, so that a

@@ -3,10 +3,15 @@
 
 use std::fmt;
 use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 
 use io_uring::{IoUring, Probe};
 
-use super::ring::{OPCODES, Ring};
+use super::operation::Operation;
+use super::ring::{Completion, FileSlot, OPCODES, Ring};
+use crate::engine::SessionId;
+use crate::session::Side;
 
 /// Why `io_uring` cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -63,7 +68,24 @@ fn probe_here() -> Result<(), Unavailable> {
     if let Some(missing) = OPCODES.into_iter().find(|opcode| !operations.is_supported(*opcode)) {
         return Err(Unavailable::Opcode(missing));
     }
-    Ring::new(1, 1, 0).map(drop).map_err(refused)
+    let mut ring = Ring::new(1, 1, 0).map_err(refused)?;
+    waits_for_nonblocking_sockets(&mut ring)
+        .map_err(|source| refused(("receiving from a nonblocking socket", source)))
+}
+
+/// Sockets are nonblocking, for splice(2): the ring must wait for them all the same.
+fn waits_for_nonblocking_sockets(ring: &mut Ring) -> io::Result<()> {
+    let (ours, _theirs) = UnixStream::pair()?;
+    ours.set_nonblocking(true)?;
+    ring.set_file(FileSlot::of(0, Side::Tenant), Some(ours.as_fd()))?;
+    let id = SessionId { index: 0, generation: 0 };
+    ring.start(Operation::Recv { id, from: Side::Tenant, wait_first: false });
+    ring.enter(0, None)?;
+    match ring.next() {
+        Some(Completion::Received { result: Err(error), .. }) => Err(error),
+        Some(_) => Err(io::Error::other("it completed without bytes")),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use io_uring::{IoUring, cqueue, opcode};
 use nix::sys::socket::SockaddrLike;
 
 use super::buffers::{BUFFER_BYTES_MAX, BufferRing, GROUP};
-use super::operation::{Key, Operation, Operations};
+use super::operation::{Key, Operation, Operations, Readiness};
 use crate::engine::SessionId;
 use crate::proto::bytes::Chunk;
 use crate::session::Side;
@@ -30,11 +30,12 @@ const SUBMISSIONS: u32 = 1_024;
 const COMPLETIONS: u32 = 8_192;
 
 /// What workers' rings may do; anything else is refused by the kernel itself, whatever gets into this process.
-pub(super) const OPCODES: [u8; 7] = [
+pub(super) const OPCODES: [u8; 8] = [
     opcode::AcceptMulti::CODE,
     opcode::AsyncCancel2::CODE,
     opcode::Connect::CODE,
     opcode::LinkTimeout::CODE,
+    opcode::PollAdd::CODE,
     opcode::Read::CODE,
     opcode::Recv::CODE,
     opcode::Send::CODE,
@@ -107,6 +108,15 @@ pub(super) enum Completion {
         id: SessionId,
         /// Whether the connection stands
         result: io::Result<()>,
+    },
+    /// A socket is ready for what it was polled for, or broken, which trying will tell.
+    Polled {
+        /// Whose
+        id: SessionId,
+        /// Which side's socket
+        side: Side,
+        /// What for
+        awaited: Readiness,
     },
     /// Another operation of a session has come back: a timeout or a cancellation.
     Counted(SessionId),
@@ -331,6 +341,7 @@ impl Ring {
                 Completion::Sent { id, to, chunk, result: result.map(|len| len as usize) }
             }
             Some(Operation::Connect { id, .. }) => Completion::Connected { id, result: result.map(|_| ()) },
+            Some(Operation::Poll { id, side, awaited }) => Completion::Polled { id, side, awaited },
             Some(Operation::ConnectTimeout { id, .. } | Operation::Cancel { id: Some(id), .. }) => {
                 Completion::Counted(id)
             }
@@ -397,9 +408,9 @@ impl Drop for Ring {
 /// The submission of an operation. Its pointers lead into the operation's own heap memory.
 fn submission(operation: &mut Operation) -> squeue::Entry {
     match operation {
-        Operation::Accept => {
-            opcode::AcceptMulti::new(fixed(FileSlot::LISTENER)).flags(libc::SOCK_CLOEXEC).build()
-        }
+        Operation::Accept => opcode::AcceptMulti::new(fixed(FileSlot::LISTENER))
+            .flags(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK)
+            .build(),
         Operation::ReadEvent(counter) => {
             let address: *mut u64 = &raw mut **counter;
             opcode::Read::new(fixed(FileSlot::EVENT), address.cast(), 8).build()
@@ -425,6 +436,14 @@ fn submission(operation: &mut Operation) -> squeue::Entry {
             opcode::Connect::new(fixed(slot), address.as_ptr(), address.len()).build()
         }
         Operation::ConnectTimeout { after, .. } => opcode::LinkTimeout::new(&raw const **after).build(),
+        Operation::Poll { id, side, awaited } => {
+            let events = match awaited {
+                Readiness::Readable => libc::POLLIN,
+                Readiness::Writable => libc::POLLOUT,
+            };
+            let events = u32::from(events.cast_unsigned());
+            opcode::PollAdd::new(fixed(FileSlot::of(id.index, *side)), events).build()
+        }
         Operation::Cancel { target, .. } => {
             opcode::AsyncCancel2::new(CancelBuilder::user_data(target.user_data())).build()
         }

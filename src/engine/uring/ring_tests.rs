@@ -17,6 +17,8 @@ fn ring() -> Option<Ring> {
 fn pair() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let first = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    // As the engine has them.
+    first.set_nonblocking(true).unwrap();
     (first, listener.accept().unwrap().0)
 }
 

@@ -82,7 +82,20 @@ pub(super) fn close_sent(code: u16, reason: &str) -> Vec<u8> {
 
 /// A binary frame of ours.
 pub(super) fn binary_sent(payload: &[u8]) -> Vec<u8> {
-    [&[0x82, u8::try_from(payload.len()).expect("a short frame")], payload].concat()
+    let mut frame = vec![0x82];
+    match u16::try_from(payload.len()) {
+        Ok(len @ 0..=125) => frame.push(u8::try_from(len).unwrap()),
+        Ok(len) => {
+            frame.push(126);
+            frame.extend(len.to_be_bytes());
+        }
+        Err(_) => {
+            frame.push(127);
+            frame.extend((payload.len() as u64).to_be_bytes());
+        }
+    }
+    frame.extend(payload);
+    frame
 }
 
 /// The payloads of the frames of ours in `wire`, joined, and the control frames between them.

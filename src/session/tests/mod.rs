@@ -16,6 +16,7 @@ mod refusals;
 mod residue;
 mod secrets;
 mod size;
+mod splice;
 mod splits;
 mod upgrade_vectors;
 mod web;
@@ -36,6 +37,8 @@ struct Driver {
     trace: Vec<String>,
     tenant: Socket,
     compute: Socket,
+    /// What is in the connection's pipe
+    piped: Vec<u8>,
     question: Option<Question>,
     connecting: Option<SocketAddr>,
     wait: Option<Instant>,
@@ -64,6 +67,7 @@ impl Driver {
             trace: Vec::new(),
             tenant: Socket::default(),
             compute: Socket::default(),
+            piped: Vec::new(),
             question: None,
             connecting: None,
             wait: None,
@@ -100,7 +104,8 @@ impl Driver {
                     self.trace.push(format!("connect {address}"));
                     assert!(self.connecting.replace(address).is_none(), "one connect is open at a time");
                 }
-                Output::Read(side) => {
+                // Engines may answer a splice as a read.
+                Output::Read(side) | Output::SpliceIn { from: side } => {
                     let socket = self.socket(side);
                     assert!(!std::mem::replace(&mut socket.reading, true), "one read is open per side");
                 }
@@ -111,6 +116,15 @@ impl Driver {
                     assert!(!socket.shut_down, "a write to the {to} behind its FIN");
                     assert!(!std::mem::replace(&mut socket.writing, true), "one write is open per side");
                     socket.sent.extend_from_slice(chunk.bytes());
+                }
+                Output::SpliceOut { to, header, len } => {
+                    self.trace.push(format!("splice {to} {len}"));
+                    let piped = std::mem::take(&mut self.piped);
+                    assert_eq!(piped.len(), len as usize, "all that is in the pipe");
+                    let socket = self.socket(to);
+                    assert!(!std::mem::replace(&mut socket.writing, true), "one write is open per side");
+                    socket.sent.extend_from_slice(header.as_slice());
+                    socket.sent.extend(piped);
                 }
                 Output::ShutdownWrite(side) => {
                     self.trace.push(format!("shutdown {side}"));
@@ -146,6 +160,14 @@ impl Driver {
         let mut chunk = Chunk::with_capacity(bytes.len().max(256));
         chunk.append(bytes);
         self.input(Input::Received { from, chunk });
+    }
+
+    /// Answers the open read of the compute node with bytes in the pipe.
+    fn pipe(&mut self, bytes: &[u8]) {
+        assert!(std::mem::replace(&mut self.compute.reading, false), "the compute is not being read");
+        assert!(self.piped.is_empty(), "the pipe still holds bytes");
+        self.piped = bytes.to_vec();
+        self.input(Input::Piped { from: Side::Compute, len: u32::try_from(bytes.len()).unwrap() });
     }
 
     /// Answers the open read of `from` with its FIN.
@@ -236,9 +258,17 @@ impl Driver {
         self.input(Input::Deadline);
     }
 
+    /// A compute node answers our FIN with its own.
+    fn compute_leaves(&mut self) {
+        if self.closed.is_none() && self.compute.shut_down && self.compute.reading {
+            self.end(Side::Compute);
+        }
+    }
+
     /// The tenant's own end of an orderly close: its FIN answers ours.
     fn finish(mut self) -> CloseReason {
         self.flush();
+        self.compute_leaves();
         if self.closed.is_none() {
             self.end(Side::Tenant);
         }

@@ -82,6 +82,20 @@ fn a_ping_of_the_tenant_is_answered_in_every_phase_behind_the_upgrade() {
 }
 
 #[test]
+fn the_compute_node_is_not_read_while_anything_waits_for_the_tenant() {
+    let mut driver = Driver::relaying(serial());
+    driver.receive(Side::Tenant, &frame(0x89, b"first"));
+    driver.receive(Side::Compute, b"output");
+    driver.receive(Side::Tenant, &frame(0x89, b"second"));
+    for waiting in ["output", "the second pong"] {
+        driver.written(Side::Tenant);
+        assert!(driver.tenant.writing && !driver.compute.reading, "{waiting} is being written");
+    }
+    driver.written(Side::Tenant);
+    assert!(driver.compute.reading && !driver.tenant.writing);
+}
+
+#[test]
 fn a_flood_of_pings_holds_one_pong_while_the_tenant_reads_nothing() {
     let mut driver = Driver::relaying(vnc());
     driver.receive(Side::Compute, b"output");

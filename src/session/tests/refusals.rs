@@ -16,6 +16,7 @@ fn refused(settings: Settings, upgrade: &[u8], close: &[u8], course: Course) -> 
     course(&mut driver);
     assert_eq!(driver.phase(), "closing");
     driver.flush();
+    driver.compute_leaves();
     driver.take_101();
     assert_eq!(driver.take_sent(Side::Tenant), close, "101, then the Close frame, and no other byte");
     assert!(driver.tenant.shut_down);

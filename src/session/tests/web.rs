@@ -165,6 +165,7 @@ fn other_methods_get_405_and_so_does_everything_without_a_web_root() {
         driver.flush();
         let sent = String::from_utf8(driver.take_sent(Side::Tenant)).unwrap();
         assert!(sent.starts_with("HTTP/1.1 405 Method Not Allowed\r\n"), "{method}: {sent}");
+        assert!(sent.contains("\r\nAllow: "), "RFC 9110 section 15.5.6: {sent}");
         assert_eq!(sent.ends_with("</html>\n"), has_body, "{method}");
         assert_eq!(driver.finish().name(), "http");
     }
@@ -249,6 +250,18 @@ fn a_reader_that_is_gone_is_given_up_at_once() {
     let mut driver = sending_large();
     driver.write_fails(Side::Tenant);
     assert_eq!(driver.closed.expect("there is nobody to drain").name(), "http");
+}
+
+#[test]
+fn half_a_head_holds_no_more_than_twice_its_bytes() {
+    let mut driver = Driver::accept(vnc());
+    for (piece, held) in
+        [("GET", "Chunk(3 of 3)"), (" /vnc.html", "Chunk(13 of 26)"), (" HTTP", "Chunk(18 of 26)")]
+    {
+        driver.receive(Side::Tenant, piece.as_bytes());
+        let debug = format!("{:?}", driver.session);
+        assert!(debug.contains(held), "{held}: {debug}");
+    }
 }
 
 #[test]

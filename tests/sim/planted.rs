@@ -1,0 +1,55 @@
+//! Three bugs of a relay, planted between the real sessions and the engine: what a session with that bug
+//! would do is done to its inputs and outputs, so the product needs no switch for them.
+
+use std::collections::VecDeque;
+
+use consolegate::proto::Side;
+use consolegate::session::Input;
+
+use crate::conn::Write;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bug {
+    /// Bytes that arrive with the end of a phase do not reach the next one
+    ResidueLost,
+    /// A frame is written at once although others wait
+    FrameOvertakes,
+    /// FIN does not wait for what is queued
+    FinBeforeFlush,
+}
+
+pub(crate) const BUGS: [Bug; 3] = [Bug::ResidueLost, Bug::FrameOvertakes, Bug::FinBeforeFlush];
+
+impl Bug {
+    /// Drops what came in one read with the head that ends a phase.
+    pub(crate) fn corrupt(self, phase: &str, input: &mut Input) {
+        if self != Self::ResidueLost {
+            return;
+        }
+        let phase_side = match phase {
+            "request" => Side::Tenant,
+            "tunnelling" => Side::Compute,
+            _ => return,
+        };
+        if let Input::Received { from, chunk } = input
+            && *from == phase_side
+            && let Some(at) = chunk.bytes().windows(4).position(|end| end == b"\r\n\r\n")
+        {
+            chunk.truncate(at + 4);
+        }
+    }
+
+    /// Starts a write to the tenant. True when the session is told at once that it is done, and so does not
+    /// wait for it: the other half of both bugs.
+    pub(crate) fn start_write(self, writes: &mut VecDeque<Write>, write: Write) -> bool {
+        let first = writes.is_empty();
+        let write = Write { reported: first && self != Self::ResidueLost, ..write };
+        let reported = write.reported;
+        if self == Self::FrameOvertakes {
+            writes.push_front(write);
+        } else {
+            writes.push_back(write);
+        }
+        reported
+    }
+}
