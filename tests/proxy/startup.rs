@@ -64,6 +64,8 @@ fn the_program_starts_with_its_database_away_and_finds_it_later(engine: &str) {
 
 fn probes_leave_no_line_at_info(engine: &str) {
     let program = Program::start(&Options::on(engine));
+    // The last line that a start leaves.
+    program.wait_for_log("port_check = off");
     let before = program.log();
     for _ in 0..50 {
         drop(std::net::TcpStream::connect(program.address).unwrap());
