@@ -71,3 +71,13 @@ fn what_is_piped_behind_the_end_is_dropped() {
     assert_eq!(driver.take_sent(Side::Tenant), close_sent(1000, ""));
     assert_eq!(driver.finish().name(), "tenant_closed");
 }
+
+#[test]
+fn several_pongs_under_way_do_not_hold_up_the_piped_frame() {
+    let mut driver = bulk();
+    driver.receive(Side::Tenant, &[frame(0x89, b"one"), frame(0x89, b"two")].concat());
+    driver.pipe(FULL);
+    driver.flush();
+    let expected = [&b"\x8a\x03one"[..], &binary_sent(FULL), b"\x8a\x03two"].concat();
+    assert_eq!(driver.take_sent(Side::Tenant), expected);
+}
