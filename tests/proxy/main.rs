@@ -8,6 +8,8 @@ mod program;
 mod pump;
 mod refusals;
 mod relay;
+mod serial;
+mod spice;
 mod startup;
 mod thousand;
 mod web;
