@@ -10,8 +10,10 @@ use std::time::Duration;
 
 use consolegate::control::config::{Config, IoEngine, Listen};
 use consolegate::control::{Control, ControlSettings};
+use consolegate::engine::detect::{EngineKind, Preference, detect};
 use consolegate::engine::epoll::EpollEngine;
-use consolegate::engine::{PipeBudget, Worker, WorkerHandle, WorkerSettings, descriptors, listener};
+use consolegate::engine::uring::UringEngine;
+use consolegate::engine::{Engine, PipeBudget, Worker, WorkerHandle, WorkerSettings, descriptors, listener};
 use consolegate::proto::http::UpgradePolicy;
 use consolegate::session::{LOG_TARGET, Limits, Security, Settings};
 use consolegate::telemetry::log;
@@ -40,12 +42,7 @@ fn run(config: &Config) -> Result<(), String> {
     for warning in &config.warnings {
         tracing::warn!(target: "oslo_config.cfg", "{warning}");
     }
-    if config.io_engine == IoEngine::IoUring {
-        return Err(
-            "[consolegate] io_engine = io_uring: this version has no io_uring engine; use auto or epoll"
-                .to_owned(),
-        );
-    }
+    let engine = choose_engine(config.io_engine)?;
     let workers = config.workers.get();
     let listen = &config.listen;
     let listeners = bind(listen, workers)
@@ -55,7 +52,7 @@ fn run(config: &Config) -> Result<(), String> {
     if limits.sessions_max == 0 {
         limits.sessions_max = descriptors::sessions_max(descriptors, workers);
     }
-    announce(config, &limits);
+    announce(config, &limits, engine);
 
     let handles = Handles::default();
     let stopping = handles.clone();
@@ -65,7 +62,7 @@ fn run(config: &Config) -> Result<(), String> {
         port_check: config.port_check,
         web_root: config.web.clone(),
         limits,
-        prefer_uring: true,
+        prefer_uring: engine == EngineKind::Uring,
         on_stop: Box::new(move || stopping.shut_down()),
     })
     .map_err(|error| format!("the control thread could not be started: {error}"))?;
@@ -78,7 +75,8 @@ fn run(config: &Config) -> Result<(), String> {
     let pipes = PipeBudget::new(&limits);
     let mut threads = Vec::new();
     for (index, listener) in listeners.into_iter().enumerate() {
-        threads.push(start_worker(index, listener, shared.clone(), &handles, pipes.clone())?);
+        let pipes = pipes.clone();
+        threads.push(start_worker(index, engine, listener, shared.clone(), &handles, pipes)?);
     }
     let mut result = Ok(());
     for thread in threads {
@@ -104,8 +102,23 @@ fn bind(listen: &Listen, workers: usize) -> io::Result<Vec<TcpListener>> {
     listener::bind_all(*address, workers)
 }
 
+/// The engine for all workers. One line says why it is not `io_uring` where nobody asked for another.
+fn choose_engine(wanted: IoEngine) -> Result<EngineKind, String> {
+    let preference = match wanted {
+        IoEngine::Auto => Preference::Auto,
+        IoEngine::IoUring => Preference::Uring,
+        IoEngine::Epoll => Preference::Epoll,
+    };
+    let (engine, why_not) =
+        detect(preference).map_err(|why| format!("[consolegate] io_engine = io_uring: {why}"))?;
+    if let Some(why) = why_not {
+        tracing::info!(target: LOG_TARGET, "io_uring cannot be used, epoll is: {why}");
+    }
+    Ok(engine)
+}
+
 /// The lines that Nova's proxies log when they start.
-fn announce(config: &Config, limits: &Limits) {
+fn announce(config: &Config, limits: &Limits, engine: EngineKind) {
     let Listen { host, port, .. } = &config.listen;
     let info = |line: &str| tracing::info!(target: LOG_TARGET, "{line}");
     info("WebSocket server settings:");
@@ -114,7 +127,8 @@ fn announce(config: &Config, limits: &Limits) {
         info(&format!("  - Web server (no directory listings). Web root: {}", web.display()));
     }
     info("  - No SSL/TLS support");
-    info(&format!("  - {} workers on epoll, up to {} connections each", config.workers, limits.sessions_max));
+    let (workers, engine, sessions_max) = (config.workers, engine.name(), limits.sessions_max);
+    info(&format!("  - {workers} workers on {engine}, up to {sessions_max} connections each"));
     info(&format!("  - proxying from {host}:{port} to None:None"));
 }
 
@@ -142,6 +156,7 @@ fn settings(config: &Config, limits: Limits) -> Settings {
 /// that made it.
 fn start_worker(
     index: usize,
+    engine: EngineKind,
     listener: TcpListener,
     shared: WorkerSettings,
     handles: &Handles,
@@ -151,11 +166,11 @@ fn start_worker(
     let thread = thread::Builder::new()
         .name(format!("worker-{index}"))
         .spawn(move || {
-            let engine = EpollEngine::new(listener, &shared.settings.limits, pipes)?;
-            let mut worker = Worker::new(engine, shared);
-            // The receiver waits for exactly this.
-            let _ = started.send(worker.handle());
-            worker.run()
+            let limits = shared.settings.limits;
+            match engine {
+                EngineKind::Uring => work(UringEngine::new(listener, &limits, pipes)?, shared, &started),
+                EngineKind::Epoll => work(EpollEngine::new(listener, &limits, pipes)?, shared, &started),
+            }
         })
         .map_err(|error| format!("a worker could not be started: {error}"))?;
     // When the engine failed there is no handle, and joining the thread tells why.
@@ -163,6 +178,17 @@ fn start_worker(
         handles.add(handle);
     }
     Ok(thread)
+}
+
+fn work<E: Engine>(
+    engine: E,
+    shared: WorkerSettings,
+    started: &mpsc::SyncSender<WorkerHandle>,
+) -> io::Result<()> {
+    let mut worker = Worker::new(engine, shared);
+    // The receiver waits for exactly this.
+    let _ = started.send(worker.handle());
+    worker.run()
 }
 
 /// The workers that a signal ends.

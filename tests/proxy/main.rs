@@ -2,12 +2,19 @@
 //! database that the token tool made, between test clients and compute nodes on loopback.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests say what they expect")]
 
+#[macro_use]
+#[path = "../common/engines.rs"]
+mod engines;
+
 mod client;
 mod compute;
+mod denied;
+mod descriptors;
 mod program;
 mod pump;
 mod refusals;
 mod relay;
 mod startup;
+mod syscalls;
 mod thousand;
 mod web;
