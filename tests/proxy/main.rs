@@ -6,6 +6,7 @@
 #[path = "../common/engines.rs"]
 mod engines;
 
+mod bulk;
 mod client;
 mod compute;
 mod denied;
