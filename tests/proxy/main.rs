@@ -6,6 +6,7 @@
 #[path = "../common/engines.rs"]
 mod engines;
 
+mod bulk;
 mod client;
 mod compute;
 mod denied;
@@ -14,6 +15,8 @@ mod program;
 mod pump;
 mod refusals;
 mod relay;
+mod serial;
+mod spice;
 mod startup;
 mod syscalls;
 mod thousand;

@@ -109,7 +109,7 @@ impl Talk {
         let driver = &mut self.driver;
         let fresh = |said: &[u8], len: usize| -> Vec<u8> {
             // A byte that is lost, doubled or out of its place must show.
-            (said.len()..said.len() + len).map(|at| (at % 251) as u8).collect()
+            (said.len()..said.len() + len).map(|at| u8::try_from(at % 251).unwrap()).collect()
         };
         match what {
             0..=3 if driver.compute.reading => {
