@@ -229,7 +229,8 @@ def websockify(peer, compute_port):
 
 
 def websocat(peer, compute_port):
-    return [found("websocat"), "--binary", f"ws-l:127.0.0.1:{peer.port}", f"tcp:127.0.0.1:{compute_port}"]
+    # Without --exit-on-eof it leaks the sockets of ended sessions, as it says itself.
+    return [found("websocat"), "--exit-on-eof", "--binary", f"ws-l:127.0.0.1:{peer.port}", f"tcp:127.0.0.1:{compute_port}"]
 
 
 def found(program):

@@ -67,7 +67,8 @@ def run_load(measure, peer, compute_port):
     except subprocess.TimeoutExpired:
         return {"failed": f"no end after {RUN_SECONDS_MAX} s"}
     if done.returncode != 0:
-        return {"failed": done.stderr.strip()[-300:] or f"status {done.returncode}"}
+        why = done.stderr.strip()[-300:] or f"status {done.returncode}"
+        return {"failed": f"{why}; {peer.label} last said: {peer.last_words()}"}
     return json.loads(done.stdout)
 
 

@@ -80,6 +80,9 @@ impl Tenant {
             let count = match self.stream.read(&mut buffer) {
                 Ok(0) => return Err("the proxy ended the connection".into()),
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    return Err("nothing came for too long".into());
+                }
                 result => result?,
             };
             let received = &mut self.received;
