@@ -50,7 +50,7 @@ fn run(config: &Config) -> Result<(), String> {
     let mut limits = config.limits;
     let descriptors = descriptors::raise();
     if limits.sessions_max == 0 {
-        limits.sessions_max = descriptors::sessions_max(descriptors, workers);
+        limits.sessions_max = descriptors::sessions_max(descriptors, limits.pipes_max, workers);
     }
     announce(config, &limits, engine);
 
