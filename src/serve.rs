@@ -74,19 +74,14 @@ fn run(config: &Config) -> Result<(), String> {
     };
     let pipes = PipeBudget::new(&limits);
     let mut threads = Vec::new();
+    let (ending, endings) = mpsc::channel();
     for (index, listener) in listeners.into_iter().enumerate() {
-        let pipes = pipes.clone();
-        threads.push(start_worker(index, engine, listener, shared.clone(), &handles, pipes)?);
+        let ending = Ending { index, sender: ending.clone() };
+        threads.push(start_worker(ending, engine, listener, shared.clone(), &handles, pipes.clone())?);
     }
-    let mut result = Ok(());
-    for thread in threads {
-        let ended = thread.join().unwrap_or_else(|_| Err(io::Error::other("it panicked")));
-        if let Err(error) = ended {
-            result = Err(format!("a worker failed: {error}"));
-            // The others go on serving nobody's idea of a healthy service: the supervisor restarts it all.
-            handles.shut_down();
-        }
-    }
+    // The workers hold the senders: `endings` is over when they are.
+    drop(ending);
+    let result = watch(threads, &endings, || handles.shut_down());
     tracing::info!(target: LOG_TARGET, "In exit");
     control.join(CONTROL_END);
     result
@@ -155,7 +150,7 @@ fn settings(config: &Config, limits: Limits) -> Settings {
 /// Starts a worker on a thread of its own. The engine is made there too: an `io_uring` belongs to the thread
 /// that made it.
 fn start_worker(
-    index: usize,
+    ending: Ending,
     engine: EngineKind,
     listener: TcpListener,
     shared: WorkerSettings,
@@ -164,8 +159,10 @@ fn start_worker(
 ) -> Result<JoinHandle<io::Result<()>>, String> {
     let (started, start) = mpsc::sync_channel(1);
     let thread = thread::Builder::new()
-        .name(format!("worker-{index}"))
+        .name(format!("worker-{}", ending.index))
         .spawn(move || {
+            // Dropped last, when the worker has let go of everything.
+            let _ending = ending;
             let limits = shared.settings.limits;
             match engine {
                 EngineKind::Uring => work(UringEngine::new(listener, &limits, pipes)?, shared, &started),
@@ -191,6 +188,45 @@ fn work<E: Engine>(
     worker.run()
 }
 
+/// Says that a worker's thread ends, also when it panics.
+struct Ending {
+    index: usize,
+    sender: mpsc::Sender<usize>,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        // Fails only when nobody watches, and then the process ends anyway.
+        let _ = self.sender.send(self.index);
+    }
+}
+
+/// Waits for all workers, in whatever order they end. When one fails, `shut_down` ends the others: what is
+/// left would look healthy with a part of its sessions gone, and a supervisor restarts it all.
+///
+/// # Errors
+///
+/// What the first worker that failed says.
+fn watch(
+    threads: Vec<JoinHandle<io::Result<()>>>,
+    endings: &mpsc::Receiver<usize>,
+    shut_down: impl Fn(),
+) -> Result<(), String> {
+    let mut threads: Vec<_> = threads.into_iter().map(Some).collect();
+    let mut result = Ok(());
+    for index in endings {
+        let Some(thread) = threads.get_mut(index).and_then(Option::take) else { continue };
+        let ended = thread.join().unwrap_or_else(|_| Err(io::Error::other("it panicked")));
+        if let Err(error) = ended
+            && result.is_ok()
+        {
+            result = Err(format!("worker {index} failed: {error}"));
+            shut_down();
+        }
+    }
+    result
+}
+
 /// The workers that a signal ends.
 #[derive(Clone, Default)]
 struct Handles(Arc<Mutex<(bool, Vec<WorkerHandle>)>>);
@@ -209,5 +245,31 @@ impl Handles {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         inner.0 = true;
         inner.1.iter().for_each(WorkerHandle::shut_down);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "a test says what it expects")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_that_fails_ends_those_started_before_it() {
+        let (ending, endings) = mpsc::channel();
+        let (stop, stopped) = mpsc::channel();
+        let (first, second) =
+            (Ending { index: 0, sender: ending.clone() }, Ending { index: 1, sender: ending });
+        let threads = vec![
+            thread::spawn(move || {
+                let _ending = first;
+                stopped.recv_timeout(Duration::from_secs(60)).map_err(io::Error::other)
+            }),
+            thread::spawn(move || {
+                let _ending = second;
+                panic!("on purpose");
+            }),
+        ];
+        let result = watch(threads, &endings, || stop.send(()).unwrap());
+        assert_eq!(result.unwrap_err(), "worker 1 failed: it panicked");
     }
 }

@@ -1,5 +1,6 @@
-# A boot sector that is a whole guest: it greets on the text screen and echoes what is typed.
-# The cursor is hidden, so the screen changes when a key arrives and at no other time.
+# A boot sector that is a whole guest: it greets on the text screen and echoes what is typed, be it on the
+# keyboard or on the first serial port, on both: the screen and the port.
+# The cursor is hidden, so the screen changes when something is typed and at no other time.
 # `build` beside this file turns it into a disk image.
         .code16
         .globl  _start
@@ -33,11 +34,31 @@ bars:
         inc     %ah
         cmp     $16, %ah
         jb      bars
+        mov     $0x3fa, %dx             # the serial port's FIFO on, so that it holds more than
+        mov     $1, %al                 # one byte of what is typed
+        out     %al, (%dx)
 echo:
-        xor     %ah, %ah                # wait for a key; its ASCII code comes in al
+        mov     $1, %ah                 # is there a key?
+        int     $0x16
+        jnz     key
+        mov     $0x3fd, %dx             # is there a byte at the serial port?
+        in      (%dx), %al
+        cmp     $0xff, %al              # no such port: every bit reads as set
+        je      rest
+        test    $1, %al
+        jz      rest
+        mov     $0x3f8, %dx
+        in      (%dx), %al
+        jmp     typed
+rest:
+        hlt                             # the timer wakes us 18 times a second, a key at once
+        jmp     echo
+key:
+        xor     %ah, %ah                # take it; its ASCII code comes in al
         int     $0x16
         test    %al, %al
         jz      echo                    # a key without a character
+typed:
         call    put
         cmp     $'\r', %al
         jne     echo
@@ -50,6 +71,8 @@ put:
         mov     $0x0007, %bx
         int     $0x10
         pop     %ax
+        mov     $0x3f8, %dx             # and the serial port; QEMU's is always ready to send
+        out     %al, (%dx)
         ret
 greeting:
         .ascii  "This is a QEMU guest, seen through consolegate.\r\n"

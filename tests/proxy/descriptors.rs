@@ -1,7 +1,7 @@
 //! A process that has run out of descriptors.
 
 use std::net::TcpStream;
-use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
@@ -20,19 +20,13 @@ const INHERITED: usize = 28;
 fn a_program_without_descriptors_rests_and_serves_again(engine: &str) {
     let own = "port_check = off\nworkers = 1\nsessions_max = 1000\nfirst_byte_timeout_ms = 60000";
     let program = Program::start_with(&Options { own, ..Options::on(engine) }, |command| {
-        // SAFETY: between fork and exec these are system calls only: nothing allocates or takes a lock.
-        unsafe {
-            command.pre_exec(|| {
-                let limit = libc::rlimit { rlim_cur: DESCRIPTORS, rlim_max: DESCRIPTORS };
-                if libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) != 0 {
-                    return Err(std::io::Error::last_os_error());
-                }
-                for _ in 0..INHERITED {
-                    libc::dup(0);
-                }
-                Ok(())
-            });
-        }
+        // A shell makes them: here any number may be some other test's.
+        let inherited: String = (0..INHERITED).map(|fd| format!("exec {}<&0; ", fd + 10)).collect();
+        let script = format!("{inherited} ulimit -n {DESCRIPTORS}; exec \"$0\" \"$@\"");
+        let mut shell = Command::new("bash");
+        shell.args(["-c", &script]).arg(command.get_program()).args(command.get_args());
+        shell.current_dir(command.get_current_dir().unwrap());
+        *command = shell;
     });
     let held: Vec<_> = (0..DESCRIPTORS).map(|_| TcpStream::connect(program.address).unwrap()).collect();
     program.wait_for_log("no connection can be accepted for 1s");

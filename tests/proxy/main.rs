@@ -15,6 +15,8 @@ mod program;
 mod pump;
 mod refusals;
 mod relay;
+mod serial;
+mod spice;
 mod startup;
 mod syscalls;
 mod thousand;

@@ -87,8 +87,8 @@ impl Program {
         let log = fs::File::create(directory.join("log")).unwrap();
         let mut command = command(&directory, options.name);
         command.args(["--config-file", "nova.conf"]);
-        command.stdout(log.try_clone().unwrap()).stderr(log).stdin(Stdio::null());
         prepare(&mut command);
+        command.stdout(log.try_clone().unwrap()).stderr(log).stdin(Stdio::null());
         let child = command.spawn().unwrap();
         let mut program = Self { directory, address: SocketAddr::from(([127, 0, 0, 1], port)), child };
         program.wait_for_listener();

@@ -7,7 +7,8 @@ use std::os::fd::AsFd;
 use std::time::Instant;
 
 use super::operation::{Key, Operation};
-use super::ring::{FileSlot, Ring};
+use super::ring::Ring;
+use super::submission::FileSlot;
 use crate::engine::accept::{ACCEPT_PAUSE, is_of_one_connection};
 
 /// The listening socket and the operation on it.

@@ -62,11 +62,15 @@ impl BufferRing {
         Ok(ring)
     }
 
-    /// Tells the kernel about the ring. It must be unregistered, or its `io_uring` gone and all operations
-    /// completed, before the ring is dropped; [`Ring`](super::ring::Ring) sees to that.
-    pub(super) fn register(&self, submitter: &Submitter<'_>) -> io::Result<()> {
-        // SAFETY: the address is that of a page-aligned mapping of BUFFERS entries, which lives until `drop`;
-        // the owner of both drops the ring of requests first, or leaks this.
+    /// Tells the kernel about the ring.
+    ///
+    /// # Safety
+    ///
+    /// When the ring is dropped, no operation of the submitter's `io_uring` may be under way, nor may one be
+    /// started afterwards.
+    pub(super) unsafe fn register(&self, submitter: &Submitter<'_>) -> io::Result<()> {
+        // SAFETY: the address is that of a page-aligned mapping of BUFFERS entries, which lives until `drop`,
+        // and the caller promises that nothing uses it after that.
         unsafe { submitter.register_buf_ring_with_flags(self.entries.as_ptr() as u64, BUFFERS, GROUP, 0) }
     }
 

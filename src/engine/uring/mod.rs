@@ -33,12 +33,14 @@ mod operation;
 mod probe;
 mod ring;
 mod splice;
+mod submission;
 
 use acceptor::Acceptor;
 use connection::{Connections, Returned};
 use operation::Operation;
 pub use probe::{Unavailable, probe};
-use ring::{Completion, FileSlot, Ring};
+use ring::{Completion, Ring};
+use submission::FileSlot;
 
 /// Most connections of one worker: the kernel's file tables hold 2^20 entries.
 const CONNECTIONS_MAX: u64 = 500_000;

@@ -9,7 +9,8 @@ use std::os::unix::net::UnixStream;
 use io_uring::{IoUring, Probe};
 
 use super::operation::Operation;
-use super::ring::{Completion, FileSlot, OPCODES, Ring};
+use super::ring::{Completion, Ring};
+use super::submission::{FileSlot, OPCODES};
 use crate::engine::SessionId;
 use crate::session::Side;
 

@@ -12,13 +12,13 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use io_uring::register::Restriction;
-use io_uring::squeue::{self, Flags};
-use io_uring::types::{CancelBuilder, Fixed, SubmitArgs, Timespec};
+use io_uring::squeue::Flags;
+use io_uring::types::{CancelBuilder, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode};
-use nix::sys::socket::SockaddrLike;
 
-use super::buffers::{BUFFER_BYTES_MAX, BufferRing, GROUP};
+use super::buffers::{BUFFER_BYTES_MAX, BufferRing};
 use super::operation::{Key, Operation, Operations, Readiness};
+use super::submission::{FileSlot, OPCODES, submission};
 use crate::engine::SessionId;
 use crate::proto::bytes::Chunk;
 use crate::session::Side;
@@ -29,45 +29,11 @@ const SUBMISSIONS: u32 = 1_024;
 /// Completions that the kernel queues in shared memory; further ones wait inside the kernel.
 const COMPLETIONS: u32 = 8_192;
 
-/// What workers' rings may do; anything else is refused by the kernel itself, whatever gets into this process.
-pub(super) const OPCODES: [u8; 8] = [
-    opcode::AcceptMulti::CODE,
-    opcode::AsyncCancel2::CODE,
-    opcode::Connect::CODE,
-    opcode::LinkTimeout::CODE,
-    opcode::PollAdd::CODE,
-    opcode::Read::CODE,
-    opcode::Recv::CODE,
-    opcode::Send::CODE,
-];
-
 /// `IORING_REGISTER_FILES_UPDATE` of `linux/io_uring.h`: the one registration needed once the ring runs.
 const REGISTER_FILES_UPDATE: u8 = 6;
 
-/// `IORING_RECVSEND_POLL_FIRST` of `linux/io_uring.h`.
-const POLL_FIRST: u16 = 1;
-
 /// How long the last operations may take to be cancelled when a ring is dropped.
 const QUIESCE: Duration = Duration::from_secs(2);
-
-/// An entry of the table of registered files. The kernel looks an operation's file up here, without counting
-/// references as it must for a descriptor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct FileSlot(u32);
-
-impl FileSlot {
-    /// The listening socket
-    pub(super) const LISTENER: Self = Self(0);
-    /// The waker's counter
-    const EVENT: Self = Self(1);
-    /// Entries that are not sessions'
-    pub(super) const RESERVED: u32 = 2;
-
-    /// The socket of one side of a session.
-    pub(super) fn of(index: u32, side: Side) -> Self {
-        Self(Self::RESERVED + index * 2 + u32::from(side == Side::Compute))
-    }
-}
 
 /// What came of an operation.
 pub(super) enum Completion {
@@ -166,7 +132,9 @@ impl Ring {
         submitter.register_files_sparse(files).map_err(at("registering a file table"))?;
         let buffers =
             BufferRing::new(read_bytes.min(BUFFER_BYTES_MAX), pool_bytes).map_err(at("mapping buffers"))?;
-        buffers.register(&submitter).map_err(at("registering a buffer ring"))?;
+        // SAFETY: `Drop` closes the ring of requests first and leaks the buffers where operations are left. When
+        // a step below fails none has been started.
+        unsafe { buffers.register(&submitter) }.map_err(at("registering a buffer ring"))?;
         let event = event_counter().map_err(at("making an event descriptor"))?;
         restrict(&io).map_err(at("restricting the ring"))?;
         submitter.register_enable_rings().map_err(at("enabling the ring"))?;
@@ -193,7 +161,7 @@ impl Ring {
     /// Puts a file into the table, or takes the one there out. Operations under way keep theirs.
     pub(super) fn set_file(&self, slot: FileSlot, file: Option<BorrowedFd<'_>>) -> io::Result<()> {
         let fd = file.map_or(-1, |file| file.as_raw_fd());
-        self.io.submitter().register_files_update(slot.0, &[fd]).map(|_| ())
+        self.io.submitter().register_files_update(slot.number(), &[fd]).map(|_| ())
     }
 
     /// Queues an operation; [`Ring::enter`] hands it to the kernel.
@@ -403,55 +371,6 @@ impl Drop for Ring {
             );
         }
     }
-}
-
-/// The submission of an operation. Its pointers lead into the operation's own heap memory.
-fn submission(operation: &mut Operation) -> squeue::Entry {
-    match operation {
-        Operation::Accept => opcode::AcceptMulti::new(fixed(FileSlot::LISTENER))
-            .flags(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK)
-            .build(),
-        Operation::ReadEvent(counter) => {
-            let address: *mut u64 = &raw mut **counter;
-            opcode::Read::new(fixed(FileSlot::EVENT), address.cast(), 8).build()
-        }
-        Operation::Recv { id, from, wait_first } => {
-            let ioprio = if *wait_first { POLL_FIRST } else { 0 };
-            // Length 0: as much as the buffer takes.
-            opcode::Recv::new(fixed(FileSlot::of(id.index, *from)), std::ptr::null_mut(), 0)
-                .buf_group(GROUP)
-                .ioprio(ioprio)
-                .build()
-                .flags(Flags::BUFFER_SELECT)
-        }
-        Operation::Send { id, to, chunk } => {
-            let bytes = chunk.bytes();
-            let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-            opcode::Send::new(fixed(FileSlot::of(id.index, *to)), bytes.as_ptr(), len)
-                .flags(libc::MSG_WAITALL | libc::MSG_NOSIGNAL)
-                .build()
-        }
-        Operation::Connect { id, address } => {
-            let slot = FileSlot::of(id.index, Side::Compute);
-            opcode::Connect::new(fixed(slot), address.as_ptr(), address.len()).build()
-        }
-        Operation::ConnectTimeout { after, .. } => opcode::LinkTimeout::new(&raw const **after).build(),
-        Operation::Poll { id, side, awaited } => {
-            let events = match awaited {
-                Readiness::Readable => libc::POLLIN,
-                Readiness::Writable => libc::POLLOUT,
-            };
-            let events = u32::from(events.cast_unsigned());
-            opcode::PollAdd::new(fixed(FileSlot::of(id.index, *side)), events).build()
-        }
-        Operation::Cancel { target, .. } => {
-            opcode::AsyncCancel2::new(CancelBuilder::user_data(target.user_data())).build()
-        }
-    }
-}
-
-fn fixed(slot: FileSlot) -> Fixed {
-    Fixed(slot.0)
 }
 
 /// The connection that an accept returned.

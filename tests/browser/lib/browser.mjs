@@ -1,4 +1,4 @@
-// Headless Chromium with a noVNC page in it.
+// Headless Chromium with a console page in it.
 import { mkdtempSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
@@ -33,7 +33,7 @@ export async function openPage(url) {
   return seen;
 }
 
-/** noVNC's picture of the screen: `{width, height, rgb}`, or null while there is none. */
+/** The picture of the screen in the page: `{width, height, rgb}`, or null while there is none. */
 export async function canvasPicture(page) {
   const picture = await page.evaluate(() => {
     const canvas = [...document.querySelectorAll('canvas')].find((each) => each.width > 0 && each.height > 0);

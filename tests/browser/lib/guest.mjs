@@ -2,7 +2,7 @@
 import { readFileSync, rmSync } from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
-import { run, sleep, start, until } from './process.mjs';
+import { freePort, run, sleep, start, until } from './process.mjs';
 
 /** A connection to QEMU's monitor. One command at a time; events are passed over. */
 export class Monitor {
@@ -64,6 +64,11 @@ export class Monitor {
     });
   }
 
+  /** The channels open at the guest's SPICE server: `[{host, port, channel-type, …}]`. */
+  async spiceChannels() {
+    return (await this.execute('query-spice')).channels ?? [];
+  }
+
   /** Who is connected to the guest's VNC server: `[{host, service, …}]`. */
   async vncClients() {
     return (await this.execute('query-vnc')).clients;
@@ -74,17 +79,19 @@ export class Monitor {
   }
 }
 
-/** Boots the echo guest of `tests/guest` with its VNC server on a free loopback port. */
-export async function bootGuest(dir) {
+/** Boots the echo guest of `tests/guest` with graphics card `vga`. Its VNC and SPICE servers are on free loopback ports. */
+export async function bootGuest(dir, vga = 'std') {
   const image = path.join(dir, 'guest.img');
   const socket = path.join(dir, 'qmp.sock');
   await run(new URL('../../guest/build', import.meta.url).pathname, [image]);
+  const spicePort = await freePort();
   const qemu = start('qemu-system-x86_64', [
-    '-accel', 'tcg', '-m', '32', '-nodefaults', '-vga', 'std', '-display', 'none',
+    '-accel', 'tcg', '-m', '64', '-nodefaults', '-vga', vga, '-display', 'none',
     '-vnc', '127.0.0.1:0,to=999', '-qmp', `unix:${socket},server=on,wait=off`,
+    '-spice', `addr=127.0.0.1,port=${spicePort},disable-ticketing=on`,
     '-drive', `file=${image},format=raw,snapshot=on`,
   ]);
-  const guest = { stop: async () => { guest.monitor?.close(); await qemu.stop(); } };
+  const guest = { spicePort, stop: async () => { guest.monitor?.close(); await qemu.stop(); } };
   try {
     guest.monitor = await Monitor.connect(socket);
     guest.port = Number((await guest.monitor.execute('query-vnc')).service);

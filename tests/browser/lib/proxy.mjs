@@ -7,32 +7,39 @@ const executable = process.env.CONSOLEGATE_BIN
   ?? new URL('../../../target/release/consolegate', import.meta.url).pathname;
 const instance = '5b6cc2ea-6a40-4a4e-8b1b-2f6a2bd6cb7c';
 
-/** Starts `nova-novncproxy` in `dir` with `web` as its web root, for the VNC server at loopback `vncPort`. */
-export async function startProxy(dir, web, vncPort) {
+/** Each console type's program, and the options that say where it listens. */
+const programs = {
+  novnc: { name: 'nova-novncproxy', group: 'vnc', prefix: 'novncproxy' },
+  'spice-html5': { name: 'nova-spicehtml5proxy', group: 'spice', prefix: 'html5proxy' },
+};
+
+/** Starts a proxy in `dir` with `web` as its web root, for the console of type `type` at loopback `consolePort`. */
+export async function startProxy(dir, web, consolePort, type = 'novnc') {
+  const { name, group, prefix } = programs[type];
   const port = await freePort();
   const database = `sqlite:///${path.join(dir, 'cell.sqlite')}`;
   const config = path.join(dir, 'nova.conf');
   writeFileSync(config, `[DEFAULT]
 web = ${web}
-[vnc]
-novncproxy_host = 127.0.0.1
-novncproxy_port = ${port}
+[${group}]
+${prefix}_host = 127.0.0.1
+${prefix}_port = ${port}
 [database]
 connection = ${database}
 [consolegate]
 port_check = off
 io_engine = ${process.env.CONSOLEGATE_TEST_IO_ENGINE ?? 'auto'}
 `);
-  const name = path.join(dir, 'nova-novncproxy');
-  symlinkSync(executable, name);
+  const link = path.join(dir, name);
+  symlinkSync(executable, link);
   /** Mints a token and returns the address that Nova would hand to the user. */
   const accessUrl = async (page) => (await run(executable, [
-    'token', 'create', '--database', database, '--init', '--type', 'novnc',
-    '--host', '127.0.0.1', '--port', String(vncPort), '--instance', instance, '--ttl', '600',
+    'token', 'create', '--database', database, '--init', '--type', type,
+    '--host', '127.0.0.1', '--port', String(consolePort), '--instance', instance, '--ttl', '600',
     '--base-url', `http://127.0.0.1:${port}/${page}`,
   ])).trim();
-  await accessUrl('vnc_lite.html'); // the database is there before the proxy starts, as in a cell
-  const program = start(name, ['--config-file', config]);
+  await accessUrl('index.html'); // the database is there before the proxy starts, as in a cell
+  const program = start(link, ['--config-file', config]);
   await listening(program, port);
   return { ...program, accessUrl, output: () => program.output };
 }
