@@ -249,7 +249,6 @@ impl Handles {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::panic, reason = "a test says what it expects")]
 mod tests {
     use super::*;
 
