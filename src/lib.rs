@@ -11,7 +11,7 @@
 //!   on the data path; one implementation per kernel interface behind [`engine::Engine`].
 //! * [`control`]: the slow path on its own thread: configuration, the token lookup, name
 //!   resolution, web files. It reaches the workers only through [`session::Authorizer`].
-//! * [`telemetry`]: logs and metrics.
+//! * [`telemetry`]: logs, in the form of oslo.log.
 //!
 //! `docs/ARCHITECTURE.md` tells the life of one session.
 #![deny(unsafe_code)]

@@ -10,8 +10,10 @@ use std::time::Duration;
 
 use consolegate::control::config::{Config, IoEngine, Listen};
 use consolegate::control::{Control, ControlSettings};
+use consolegate::engine::detect::{EngineKind, Preference, detect};
 use consolegate::engine::epoll::EpollEngine;
-use consolegate::engine::{PipeBudget, Worker, WorkerHandle, WorkerSettings, descriptors, listener};
+use consolegate::engine::uring::UringEngine;
+use consolegate::engine::{Engine, PipeBudget, Worker, WorkerHandle, WorkerSettings, descriptors, listener};
 use consolegate::proto::http::UpgradePolicy;
 use consolegate::session::{LOG_TARGET, Limits, Security, Settings};
 use consolegate::telemetry::log;
@@ -40,12 +42,7 @@ fn run(config: &Config) -> Result<(), String> {
     for warning in &config.warnings {
         tracing::warn!(target: "oslo_config.cfg", "{warning}");
     }
-    if config.io_engine == IoEngine::IoUring {
-        return Err(
-            "[consolegate] io_engine = io_uring: this version has no io_uring engine; use auto or epoll"
-                .to_owned(),
-        );
-    }
+    let engine = choose_engine(config.io_engine)?;
     let workers = config.workers.get();
     let listen = &config.listen;
     let listeners = bind(listen, workers)
@@ -55,7 +52,7 @@ fn run(config: &Config) -> Result<(), String> {
     if limits.sessions_max == 0 {
         limits.sessions_max = descriptors::sessions_max(descriptors, workers);
     }
-    announce(config, &limits);
+    announce(config, &limits, engine);
 
     let handles = Handles::default();
     let stopping = handles.clone();
@@ -65,7 +62,7 @@ fn run(config: &Config) -> Result<(), String> {
         port_check: config.port_check,
         web_root: config.web.clone(),
         limits,
-        prefer_uring: true,
+        prefer_uring: engine == EngineKind::Uring,
         on_stop: Box::new(move || stopping.shut_down()),
     })
     .map_err(|error| format!("the control thread could not be started: {error}"))?;
@@ -77,18 +74,14 @@ fn run(config: &Config) -> Result<(), String> {
     };
     let pipes = PipeBudget::new(&limits);
     let mut threads = Vec::new();
+    let (ending, endings) = mpsc::channel();
     for (index, listener) in listeners.into_iter().enumerate() {
-        threads.push(start_worker(index, listener, shared.clone(), &handles, pipes.clone())?);
+        let ending = Ending { index, sender: ending.clone() };
+        threads.push(start_worker(ending, engine, listener, shared.clone(), &handles, pipes.clone())?);
     }
-    let mut result = Ok(());
-    for thread in threads {
-        let ended = thread.join().unwrap_or_else(|_| Err(io::Error::other("it panicked")));
-        if let Err(error) = ended {
-            result = Err(format!("a worker failed: {error}"));
-            // The others go on serving nobody's idea of a healthy service: the supervisor restarts it all.
-            handles.shut_down();
-        }
-    }
+    // The workers hold the senders: `endings` is over when they are.
+    drop(ending);
+    let result = watch(threads, &endings, || handles.shut_down());
     tracing::info!(target: LOG_TARGET, "In exit");
     control.join(CONTROL_END);
     result
@@ -104,8 +97,23 @@ fn bind(listen: &Listen, workers: usize) -> io::Result<Vec<TcpListener>> {
     listener::bind_all(*address, workers)
 }
 
+/// The engine for all workers. One line says why it is not `io_uring` where nobody asked for another.
+fn choose_engine(wanted: IoEngine) -> Result<EngineKind, String> {
+    let preference = match wanted {
+        IoEngine::Auto => Preference::Auto,
+        IoEngine::IoUring => Preference::Uring,
+        IoEngine::Epoll => Preference::Epoll,
+    };
+    let (engine, why_not) =
+        detect(preference).map_err(|why| format!("[consolegate] io_engine = io_uring: {why}"))?;
+    if let Some(why) = why_not {
+        tracing::info!(target: LOG_TARGET, "io_uring cannot be used, epoll is: {why}");
+    }
+    Ok(engine)
+}
+
 /// The lines that Nova's proxies log when they start.
-fn announce(config: &Config, limits: &Limits) {
+fn announce(config: &Config, limits: &Limits, engine: EngineKind) {
     let Listen { host, port, .. } = &config.listen;
     let info = |line: &str| tracing::info!(target: LOG_TARGET, "{line}");
     info("WebSocket server settings:");
@@ -114,7 +122,8 @@ fn announce(config: &Config, limits: &Limits) {
         info(&format!("  - Web server (no directory listings). Web root: {}", web.display()));
     }
     info("  - No SSL/TLS support");
-    info(&format!("  - {} workers on epoll, up to {} connections each", config.workers, limits.sessions_max));
+    let (workers, engine, sessions_max) = (config.workers, engine.name(), limits.sessions_max);
+    info(&format!("  - {workers} workers on {engine}, up to {sessions_max} connections each"));
     info(&format!("  - proxying from {host}:{port} to None:None"));
 }
 
@@ -141,7 +150,8 @@ fn settings(config: &Config, limits: Limits) -> Settings {
 /// Starts a worker on a thread of its own. The engine is made there too: an `io_uring` belongs to the thread
 /// that made it.
 fn start_worker(
-    index: usize,
+    ending: Ending,
+    engine: EngineKind,
     listener: TcpListener,
     shared: WorkerSettings,
     handles: &Handles,
@@ -149,13 +159,15 @@ fn start_worker(
 ) -> Result<JoinHandle<io::Result<()>>, String> {
     let (started, start) = mpsc::sync_channel(1);
     let thread = thread::Builder::new()
-        .name(format!("worker-{index}"))
+        .name(format!("worker-{}", ending.index))
         .spawn(move || {
-            let engine = EpollEngine::new(listener, &shared.settings.limits, pipes)?;
-            let mut worker = Worker::new(engine, shared);
-            // The receiver waits for exactly this.
-            let _ = started.send(worker.handle());
-            worker.run()
+            // Dropped last, when the worker has let go of everything.
+            let _ending = ending;
+            let limits = shared.settings.limits;
+            match engine {
+                EngineKind::Uring => work(UringEngine::new(listener, &limits, pipes)?, shared, &started),
+                EngineKind::Epoll => work(EpollEngine::new(listener, &limits, pipes)?, shared, &started),
+            }
         })
         .map_err(|error| format!("a worker could not be started: {error}"))?;
     // When the engine failed there is no handle, and joining the thread tells why.
@@ -163,6 +175,56 @@ fn start_worker(
         handles.add(handle);
     }
     Ok(thread)
+}
+
+fn work<E: Engine>(
+    engine: E,
+    shared: WorkerSettings,
+    started: &mpsc::SyncSender<WorkerHandle>,
+) -> io::Result<()> {
+    let mut worker = Worker::new(engine, shared);
+    // The receiver waits for exactly this.
+    let _ = started.send(worker.handle());
+    worker.run()
+}
+
+/// Says that a worker's thread ends, also when it panics.
+struct Ending {
+    index: usize,
+    sender: mpsc::Sender<usize>,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        // Fails only when nobody watches, and then the process ends anyway.
+        let _ = self.sender.send(self.index);
+    }
+}
+
+/// Waits for all workers, in whatever order they end. When one fails, `shut_down` ends the others: what is
+/// left would look healthy with a part of its sessions gone, and a supervisor restarts it all.
+///
+/// # Errors
+///
+/// What the first worker that failed says.
+fn watch(
+    threads: Vec<JoinHandle<io::Result<()>>>,
+    endings: &mpsc::Receiver<usize>,
+    shut_down: impl Fn(),
+) -> Result<(), String> {
+    let mut threads: Vec<_> = threads.into_iter().map(Some).collect();
+    let mut result = Ok(());
+    for index in endings {
+        let Some(thread) = threads.get_mut(index).and_then(Option::take) else { continue };
+        let ended = thread.join().unwrap_or_else(|_| Err(io::Error::other("it panicked")));
+        if let Err(error) = ended
+            && result.is_ok()
+        {
+            result = Err(format!("worker {index} failed: {error}"));
+            shut_down();
+        }
+    }
+    result
 }
 
 /// The workers that a signal ends.
@@ -183,5 +245,31 @@ impl Handles {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         inner.0 = true;
         inner.1.iter().for_each(WorkerHandle::shut_down);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "a test says what it expects")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_that_fails_ends_those_started_before_it() {
+        let (ending, endings) = mpsc::channel();
+        let (stop, stopped) = mpsc::channel();
+        let (first, second) =
+            (Ending { index: 0, sender: ending.clone() }, Ending { index: 1, sender: ending });
+        let threads = vec![
+            thread::spawn(move || {
+                let _ending = first;
+                stopped.recv_timeout(Duration::from_secs(60)).map_err(io::Error::other)
+            }),
+            thread::spawn(move || {
+                let _ending = second;
+                panic!("on purpose");
+            }),
+        ];
+        let result = watch(threads, &endings, || stop.send(()).unwrap());
+        assert_eq!(result.unwrap_err(), "worker 1 failed: it panicked");
     }
 }

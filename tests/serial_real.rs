@@ -104,7 +104,7 @@ fn access_url(proxy: &Program, guest: &Guest) -> String {
 #[test]
 fn a_linux_shell_computes_what_clients_ask_of_it() {
     let guest = Guest::boot();
-    let proxy = Program::start(&Options { name: "nova-serialproxy", default: "", ..Options::default() });
+    let proxy = Program::start(&Options { name: "nova-serialproxy", default: "", ..Options::on("auto") });
     websocat_sends_text_and_shows_the_answer(&proxy, &guest);
     python_sends_fragments_and_reads_the_answer(&proxy, &guest);
     a_pipe_into_websocat_that_ends_at_once_is_obeyed(&proxy, &guest);

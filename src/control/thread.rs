@@ -56,7 +56,7 @@ impl Control {
     ///
     /// When the thread, its executor or a signal handler could not be set up.
     pub fn start(settings: ControlSettings) -> io::Result<Self> {
-        let places = size(settings.limits.control_queue_max).min(Semaphore::MAX_PERMITS);
+        let places = size(settings.limits.control_queue_max);
         let (sender, queue) = unbounded_channel();
         let (ready_sender, ready) = sync_channel(1);
         let (finished_sender, finished) = sync_channel(1);
@@ -66,7 +66,7 @@ impl Control {
             let _ = finished_sender.try_send(());
         })?;
         ready.recv().unwrap_or_else(|_| Err(io::Error::other("the control thread ended at once")))?;
-        let authorizer = Arc::new(Asker { sender, places: Arc::new(Semaphore::new(places)) });
+        let authorizer = Arc::new(Asker::new(sender, places));
         Ok(Self { authorizer, finished, thread: Some(thread) })
     }
 
@@ -117,11 +117,25 @@ struct Asker {
     sender: UnboundedSender<Message>,
     /// One place per question that is not answered yet, so the queue is bounded by them.
     places: Arc<Semaphore>,
+    /// The same for web files, which anybody may ask for: a slow disk or a flood of requests for pages must
+    /// not take the consoles' places.
+    file_places: Arc<Semaphore>,
+}
+
+impl Asker {
+    fn new(sender: UnboundedSender<Message>, places: usize) -> Self {
+        let semaphore = || Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS)));
+        Self { sender, places: semaphore(), file_places: semaphore() }
+    }
 }
 
 impl Authorizer for Asker {
     fn ask(&self, question: Question, reply: Reply) -> Result<(), Overloaded> {
-        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| Overloaded)?;
+        let places = match question {
+            Question::Authorize(_) | Question::Resolve { .. } => &self.places,
+            Question::OpenFile { .. } | Question::ReadFile { .. } => &self.file_places,
+        };
+        let place = Arc::clone(places).try_acquire_owned().map_err(|_| Overloaded)?;
         let answer = Answer::to(&question, reply, place);
         let asked = Asked { question, answer, at: Instant::now() };
         self.sender.send(Message::Asked(asked)).map_err(|refused| {
@@ -159,5 +173,28 @@ fn run(settings: ControlSettings, queue: UnboundedReceiver<Message>, ready: &Syn
 async fn serve(desk: Rc<Desk>, mut queue: UnboundedReceiver<Message>) {
     while let Some(Message::Asked(asked)) = queue.recv().await {
         tokio::task::spawn_local(Rc::clone(&desk).serve(asked));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::console::TokenHash;
+    use crate::proto::http::WebPath;
+
+    #[test]
+    fn requests_for_pages_leave_consoles_their_places() {
+        // Nobody takes the questions, as if the disk hung.
+        let (sender, _queue) = unbounded_channel();
+        let asker = Asker::new(sender, 2);
+        let page = || Question::OpenFile {
+            path: WebPath::parse(b"/vnc.html").unwrap(),
+            accepts_gzip: false,
+            wants_bytes: true,
+        };
+        let ask = |question| asker.ask(question, Box::new(|_| {})).is_ok();
+        assert_eq!([ask(page()), ask(page()), ask(page())], [true, true, false]);
+        let token = || Question::Authorize(TokenHash([0; 32]));
+        assert_eq!([ask(token()), ask(token()), ask(token())], [true, true, false]);
     }
 }

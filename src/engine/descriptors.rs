@@ -18,6 +18,12 @@ pub fn raise() -> u64 {
     }
 }
 
+/// How many descriptors this process may have open now.
+#[must_use]
+pub fn limit() -> u64 {
+    getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft)
+}
+
 /// Connections per worker that `descriptors` allow: two each, and 5 % kept back.
 #[must_use]
 pub fn sessions_max(descriptors: u64, workers: usize) -> u64 {

@@ -2,7 +2,7 @@
 //! system calls.
 //!
 //! The seam is completion-shaped: an operation is submitted, and later its completion is an
-//! [`Input`]. `io_uring` gives completions by nature; the [`epoll`] engine makes
+//! [`Input`]. `io_uring` gives completions by nature ([`uring`]); the [`epoll`] engine makes
 //! them (it tries the call, parks on `WouldBlock`, and reports when the call is done). Which system call
 //! carries an output out is the engine's business alone, so an engine can be added without a change here.
 //!
@@ -15,12 +15,15 @@ use std::time::Instant;
 
 use crate::session::{Input, Output};
 
+mod accept;
 pub mod descriptors;
+pub mod detect;
 pub mod epoll;
 pub mod listener;
 mod pipes;
 mod pool;
 mod timers;
+pub mod uring;
 mod worker;
 
 pub use pipes::PipeBudget;
@@ -61,7 +64,8 @@ pub enum Event {
     Woken,
 }
 
-/// Performs outputs for one worker. Implemented by [`epoll::EpollEngine`] and by the tests' simulation.
+/// Performs outputs for one worker. Implemented by [`uring::UringEngine`], [`epoll::EpollEngine`] and the
+/// tests' simulation.
 ///
 /// # The contract
 ///

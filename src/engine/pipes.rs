@@ -14,6 +14,7 @@ use nix::fcntl::{FcntlArg, OFlag, SpliceFFlags, fcntl, splice};
 use nix::sys::socket::{MsgFlags, send};
 use nix::unistd::pipe2;
 
+use crate::proto::ws::FrameHeader;
 use crate::session::limits::{Limits, size};
 
 /// What to ask for when the quota does not allow the full size any more.
@@ -164,13 +165,49 @@ fn spliced(from: &impl AsFd, to: &impl AsFd, len: usize) -> io::Result<Spliced> 
     }
 }
 
+/// A frame whose payload is in a pipe, and how far its header has got.
+#[derive(Debug)]
+pub(super) struct PipedFrame {
+    header: FrameHeader,
+    sent: usize,
+}
+
+impl PipedFrame {
+    pub(super) fn new(header: FrameHeader) -> Self {
+        Self { header, sent: 0 }
+    }
+
+    /// Sends on, as far as the socket takes it. True once all of the frame is with the kernel.
+    ///
+    /// # Errors
+    ///
+    /// The connection's.
+    pub(super) fn send(&mut self, pipe: Option<&mut Pipe>, socket: &impl AsFd) -> io::Result<bool> {
+        let pipe = pipe.ok_or_else(|| io::Error::other("there is no pipe to write from"))?;
+        while self.sent < self.header.as_slice().len() {
+            match send_header(socket, &self.header.as_slice()[self.sent..])? {
+                Some(len) => self.sent += len,
+                None => return Ok(false),
+            }
+        }
+        while pipe.held() > 0 {
+            match pipe.drain(socket)? {
+                Spliced::Moved(_) => {}
+                Spliced::WouldBlock => return Ok(false),
+                Spliced::Ended => return Err(io::Error::other("a pipe held less than was put into it")),
+            }
+        }
+        Ok(true)
+    }
+}
+
 /// Sends the bytes that stand in front of what is spliced next, so that both leave in one segment. Returns
 /// how many went, or `None` when the socket takes nothing now.
 ///
 /// # Errors
 ///
 /// The connection's.
-pub(super) fn send_header(socket: &impl AsFd, header: &[u8]) -> io::Result<Option<usize>> {
+fn send_header(socket: &impl AsFd, header: &[u8]) -> io::Result<Option<usize>> {
     let flags = MsgFlags::from_bits_retain(libc::MSG_MORE) | MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
     loop {
         return match send(socket.as_fd().as_raw_fd(), header, flags) {

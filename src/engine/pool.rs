@@ -17,6 +17,11 @@ impl Pool {
         Self { idle: Vec::new(), chunk_bytes, idle_max: pool_bytes / chunk_bytes.max(1) }
     }
 
+    /// Bytes that each of the pool's chunks can hold.
+    pub(super) fn chunk_bytes(&self) -> usize {
+        self.chunk_bytes
+    }
+
     /// An empty chunk.
     pub(super) fn take(&mut self) -> Chunk {
         self.idle.pop().unwrap_or_else(|| Chunk::with_capacity(self.chunk_bytes))

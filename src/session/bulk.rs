@@ -17,6 +17,7 @@ pub(super) struct Bulk {
     /// Time of the last step in milliseconds since the relay began, less whole turns of the counter: all
     /// that is asked of it is how long ago that was
     last_ms: u32,
+    switches: u32,
 }
 
 /// Steps in a row that change the mode.
@@ -27,12 +28,17 @@ const PAUSE_MS: u32 = 50;
 
 impl Bulk {
     pub(super) fn new() -> Self {
-        Self { spliced: false, streak: 0, last_ms: 0 }
+        Self { spliced: false, streak: 0, last_ms: 0, switches: 0 }
     }
 
     /// Whether the next read should be spliced.
     pub(super) fn is_spliced(&self) -> bool {
         self.spliced
+    }
+
+    /// How often the mode has changed, to and fro.
+    pub(super) fn switches(&self) -> u32 {
+        self.switches
     }
 
     /// A read was copied, so long after the relay began.
@@ -46,9 +52,8 @@ impl Bulk {
         if !self.spliced && full {
             let in_time = u64::from(pause_ms) <= limits.splice_window_ms;
             self.streak = if in_time { self.streak + 1 } else { 1 };
-            self.spliced = self.streak >= STREAK;
-            if self.spliced {
-                self.streak = 0;
+            if self.streak >= STREAK {
+                self.switch(true);
             }
         } else {
             self.step(pause_ms, len, limits);
@@ -73,9 +78,14 @@ impl Bulk {
         }
         self.streak += 1;
         if self.streak >= STREAK || pause_ms > PAUSE_MS {
-            self.spliced = false;
-            self.streak = 0;
+            self.switch(false);
         }
+    }
+
+    fn switch(&mut self, spliced: bool) {
+        self.spliced = spliced;
+        self.streak = 0;
+        self.switches = self.switches.saturating_add(1);
     }
 }
 
@@ -87,12 +97,19 @@ mod tests {
 
     /// Feeds steps of (milliseconds since the one before, length) and returns the mode after each.
     fn modes(steps: &[(u64, u64)]) -> Vec<bool> {
+        let (modes, switches) = stepped(steps);
+        let changes = [&[false], &modes[..]].concat().windows(2).filter(|pair| pair[0] != pair[1]).count();
+        assert_eq!(switches as usize, changes, "every change is counted");
+        modes
+    }
+
+    fn stepped(steps: &[(u64, u64)]) -> (Vec<bool>, u32) {
         let limits = Limits::default();
         // So long that the counter has turned.
         let mut now = Duration::from_secs(100 * 24 * 3600);
         let mut bulk = Bulk::new();
         bulk.copied(now, 1, &limits);
-        steps
+        let modes = steps
             .iter()
             .map(|(ms, len)| {
                 now += Duration::from_millis(*ms);
@@ -103,7 +120,8 @@ mod tests {
                 }
                 bulk.is_spliced()
             })
-            .collect()
+            .collect();
+        (modes, bulk.switches())
     }
 
     #[test]

@@ -127,7 +127,7 @@ limits! {
     pool_bytes: Bytes = 2_097_152 in 0..=1_073_741_824,
         "Idle buffers a worker keeps for reuse.";
     control_queue_max: Count = 4_096 in 16..=1_000_000,
-        "Questions waiting for the control thread; further sessions are refused.";
+        "Questions waiting for the control thread; further sessions are refused. Web files have as many places of their own.";
 }
 
 impl Limits {

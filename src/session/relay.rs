@@ -174,12 +174,13 @@ impl Relay {
     fn log_end(&self, cx: &Context, reason: &str) {
         tracing::info!(
             target: LOG_TARGET,
-            "{:3}: console relay ended after {:.3} s: {reason}; {} bytes from the tenant, {} from the compute node ({} spliced)",
+            "{:3}: console relay ended after {:.3} s: {reason}; {} bytes from the tenant, {} from the compute node ({} spliced, {} switches)",
             cx.number,
             cx.now.duration_since(self.started).as_secs_f64(),
             self.from_tenant,
             self.from_compute,
             self.spliced,
+            self.bulk.switches(),
         );
     }
 }

@@ -99,6 +99,16 @@ FILE_OPTIONS = [
             deprecated_name="console_allowed_origins",
         ),
     ),
+    ("console", cfg.StrOpt("ssl_ciphers")),
+    (
+        "console",
+        cfg.StrOpt(
+            "ssl_minimum_version",
+            default="default",
+            choices=["default", "tlsv1_1", "tlsv1_2", "tlsv1_3"],
+        ),
+    ),
+    ("consoleauth", cfg.BoolOpt("enforce_session_timeout", default=False)),
     (
         "database",
         cfg.StrOpt(

@@ -2,8 +2,15 @@
 //! database that the token tool made, between test clients and compute nodes on loopback.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests say what they expect")]
 
+#[macro_use]
+#[path = "../common/engines.rs"]
+mod engines;
+
+mod bulk;
 mod client;
 mod compute;
+mod denied;
+mod descriptors;
 mod program;
 mod pump;
 mod refusals;
@@ -11,5 +18,6 @@ mod relay;
 mod serial;
 mod spice;
 mod startup;
+mod syscalls;
 mod thousand;
 mod web;

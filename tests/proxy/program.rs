@@ -26,15 +26,16 @@ pub(crate) struct Program {
 
 /// What a test wants of its proxy.
 pub(crate) struct Options<'a> {
+    pub(crate) engine: &'a str,
     pub(crate) name: &'a str,
     pub(crate) default: &'a str,
     pub(crate) own: &'a str,
     pub(crate) extra: &'a str,
 }
 
-impl Default for Options<'_> {
-    fn default() -> Self {
-        Self { name: "nova-novncproxy", default: "web =", own: "port_check = off", extra: "" }
+impl<'a> Options<'a> {
+    pub(crate) fn on(engine: &'a str) -> Self {
+        Self { engine, name: "nova-novncproxy", default: "web =", own: "port_check = off", extra: "" }
     }
 }
 
@@ -63,6 +64,11 @@ pub(crate) fn command(directory: &Path, name: &str) -> Command {
 
 impl Program {
     pub(crate) fn start(options: &Options<'_>) -> Self {
+        Self::start_with(options, |_| ())
+    }
+
+    /// Starts it after `prepare` has had a hand in how.
+    pub(crate) fn start_with(options: &Options<'_>, prepare: impl FnOnce(&mut Command)) -> Self {
         let directory = directory();
         let port = free_port();
         let database = directory.join("cell.sqlite");
@@ -70,21 +76,20 @@ impl Program {
             "[DEFAULT]\n{}\n[vnc]\nnovncproxy_host = 127.0.0.1\nnovncproxy_port = {port}\n\
              [spice]\nhtml5proxy_host = 127.0.0.1\nhtml5proxy_port = {port}\n\
              [serial_console]\nserialproxy_host = 127.0.0.1\nserialproxy_port = {port}\n\
-             [database]\nconnection = sqlite:///{}\n[consolegate]\n{}\n{}\n",
+             [database]\nconnection = sqlite:///{}\n[consolegate]\nio_engine = {}\n{}\n{}\n",
             options.default,
             database.display(),
+            options.engine,
             options.own,
             options.extra,
         );
         fs::write(directory.join("nova.conf"), config).unwrap();
         let log = fs::File::create(directory.join("log")).unwrap();
-        let child = command(&directory, options.name)
-            .args(["--config-file", "nova.conf"])
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut command = command(&directory, options.name);
+        command.args(["--config-file", "nova.conf"]);
+        prepare(&mut command);
+        command.stdout(log.try_clone().unwrap()).stderr(log).stdin(Stdio::null());
+        let child = command.spawn().unwrap();
         let mut program = Self { directory, address: SocketAddr::from(([127, 0, 0, 1], port)), child };
         program.wait_for_listener();
         program
@@ -99,6 +104,16 @@ impl Program {
             assert!(Instant::now() < until, "nothing listens:\n{}", self.log());
             thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// The threads whose names start with `prefix`.
+    pub(crate) fn threads(&self, prefix: &str) -> Vec<u32> {
+        fs::read_dir(format!("/proc/{}/task", self.pid()))
+            .unwrap()
+            .map(|entry| entry.unwrap())
+            .filter(|entry| fs::read_to_string(entry.path().join("comm")).unwrap().starts_with(prefix))
+            .map(|entry| entry.file_name().to_str().unwrap().parse().unwrap())
+            .collect()
     }
 
     pub(crate) fn pid(&self) -> u32 {

@@ -38,7 +38,7 @@ impl Stream {
     }
 
     /// The next bytes, at most `max`, as they lie in the pattern.
-    fn next<'a>(&mut self, pattern: &'a [u8], max: usize) -> &'a [u8] {
+    pub(crate) fn next<'a>(&mut self, pattern: &'a [u8], max: usize) -> &'a [u8] {
         let at = (self.start + self.done) % PATTERN_LEN;
         let len = max.min(self.len - self.done).min(PATTERN_LEN - at);
         self.done += len;
@@ -46,7 +46,7 @@ impl Stream {
     }
 
     /// Compares received bytes with the pattern, every one of them.
-    fn check(&mut self, pattern: &[u8], mut bytes: &[u8]) {
+    pub(crate) fn check(&mut self, pattern: &[u8], mut bytes: &[u8]) {
         while !bytes.is_empty() {
             assert!(self.done < self.len, "{} bytes too many", bytes.len());
             let at = self.done;

@@ -8,6 +8,17 @@ use super::client::{Client, End};
 use super::compute;
 use super::program::{Options, Program};
 
+on_both_engines! {
+    refused_tokens_look_the_same,
+    pages_of_other_sites_are_refused,
+    a_refusal_is_explained_where_the_operator_wants_it,
+    without_a_bus_client_the_port_check_fails_closed,
+    a_compute_node_with_an_old_rfb_version_ends_with_close_1000,
+    no_common_security_type_is_told_in_rfb,
+    a_tenant_with_an_old_rfb_version_ends_with_close_1000,
+    upgrades_that_are_none_are_answered_in_http,
+}
+
 /// Upgrades with `target` and returns all bytes behind the 101, and how the connection ended.
 fn refused(program: &Program, target: &str, headers: &[&str]) -> (Vec<u8>, End) {
     let mut client = Client::upgrade(program.address, target, headers);
@@ -21,9 +32,8 @@ fn empty_close() -> (Vec<u8>, End) {
     (vec![0x88, 0x00], End::Fin)
 }
 
-#[test]
-fn refused_tokens_look_the_same() {
-    let program = Program::start(&Options::default());
+fn refused_tokens_look_the_same(engine: &str) {
+    let program = Program::start(&Options::on(engine));
     let port = compute::dead_port();
     let expired = program.token("novnc", port, 1);
     let serial = program.token("serial", port, 600);
@@ -42,11 +52,10 @@ fn refused_tokens_look_the_same() {
     }
 }
 
-#[test]
-fn pages_of_other_sites_are_refused() {
+fn pages_of_other_sites_are_refused(engine: &str) {
     let program = Program::start(&Options {
         extra: "[console]\nallowed_origins = friend.example",
-        ..Options::default()
+        ..Options::on(engine)
     });
     let token = program.token("novnc", compute::dead_port(), 600);
     let target = format!("/?token={token}");
@@ -67,18 +76,16 @@ fn pages_of_other_sites_are_refused() {
     program.wait_for_log("Connection refused");
 }
 
-#[test]
-fn a_refusal_is_explained_where_the_operator_wants_it() {
+fn a_refusal_is_explained_where_the_operator_wants_it(engine: &str) {
     let program =
-        Program::start(&Options { own: "port_check = off\nexplain_refusals = true", ..Options::default() });
+        Program::start(&Options { own: "port_check = off\nexplain_refusals = true", ..Options::on(engine) });
     let mut expected = vec![0x88, 2 + 23, 0x03, 0xf0];
     expected.extend(b"console session refused");
     assert_eq!(refused(&program, "/?token=unknown", &[]), (expected, End::Fin));
 }
 
-#[test]
-fn without_a_bus_client_the_port_check_fails_closed() {
-    let program = Program::start(&Options { own: "", ..Options::default() });
+fn without_a_bus_client_the_port_check_fails_closed(engine: &str) {
+    let program = Program::start(&Options { own: "", ..Options::on(engine) });
     let (port, compute) = compute::serve(|_| ());
     let token = program.token("novnc", port, 600);
     assert_eq!(refused(&program, &format!("/?token={token}"), &[]), empty_close());
@@ -91,8 +98,12 @@ fn without_a_bus_client_the_port_check_fails_closed() {
 
 /// Runs a whole VNC handshake against a compute node that sends `server_sends`, and returns the frames
 /// behind the 101.
-fn negotiate(server_sends: &'static [&'static [u8]], tenant_sends: &[&[u8]]) -> (Vec<u8>, End, String) {
-    let program = Program::start(&Options::default());
+fn negotiate(
+    engine: &str,
+    server_sends: &'static [&'static [u8]],
+    tenant_sends: &[&[u8]],
+) -> (Vec<u8>, End, String) {
+    let program = Program::start(&Options::on(engine));
     let (port, compute) = compute::serve(move |mut stream| {
         for bytes in server_sends {
             let _ = stream.write_all(bytes);
@@ -110,16 +121,14 @@ fn negotiate(server_sends: &'static [&'static [u8]], tenant_sends: &[&[u8]]) -> 
     (bytes, end, program.log())
 }
 
-#[test]
-fn a_compute_node_with_an_old_rfb_version_ends_with_close_1000() {
-    let (bytes, end, log) = negotiate(&[b"RFB 003.003\n"], &[]);
+fn a_compute_node_with_an_old_rfb_version_ends_with_close_1000(engine: &str) {
+    let (bytes, end, log) = negotiate(engine, &[b"RFB 003.003\n"], &[]);
     assert_eq!((bytes, end), (vec![0x88, 2, 0x03, 0xe8], End::Fin));
     assert!(log.contains("003.003"), "{log}");
 }
 
-#[test]
-fn no_common_security_type_is_told_in_rfb() {
-    let (bytes, end, _) = negotiate(&[b"RFB 003.008\n", &[1, 2]], &[b"RFB 003.008\n", &[1]]);
+fn no_common_security_type_is_told_in_rfb(engine: &str) {
+    let (bytes, end, _) = negotiate(engine, &[b"RFB 003.008\n", &[1, 2]], &[b"RFB 003.008\n", &[1]]);
     let mut expected = vec![0x82, 12];
     expected.extend(b"RFB 003.008\n");
     expected.extend([0x82, 2, 1, 1]);
@@ -129,9 +138,8 @@ fn no_common_security_type_is_told_in_rfb() {
     assert_eq!((bytes, end), (expected, End::Fin));
 }
 
-#[test]
-fn a_tenant_with_an_old_rfb_version_ends_with_close_1000() {
-    let (bytes, end, log) = negotiate(&[b"RFB 003.008\n", &[1, 1]], &[b"RFB 003.003\n"]);
+fn a_tenant_with_an_old_rfb_version_ends_with_close_1000(engine: &str) {
+    let (bytes, end, log) = negotiate(engine, &[b"RFB 003.008\n", &[1, 1]], &[b"RFB 003.003\n"]);
     let mut expected = vec![0x82, 12];
     expected.extend(b"RFB 003.008\n");
     expected.extend([0x88, 2, 0x03, 0xe8]);
@@ -139,9 +147,8 @@ fn a_tenant_with_an_old_rfb_version_ends_with_close_1000() {
     assert!(log.contains("tenant"), "{log}");
 }
 
-#[test]
-fn upgrades_that_are_none_are_answered_in_http() {
-    let program = Program::start(&Options::default());
+fn upgrades_that_are_none_are_answered_in_http(engine: &str) {
+    let program = Program::start(&Options::on(engine));
     for (request, status) in [
         ("GET / HTTP/1.1\r\nHost: h\r\n\r\n", "405"),
         ("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n", "405"),

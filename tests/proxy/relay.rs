@@ -9,9 +9,18 @@ use super::client::{Client, End, masked, request};
 use super::compute;
 use super::program::{Options, Program};
 
-#[test]
-fn bytes_go_both_ways_and_the_compute_nodes_end_is_a_close_1000() {
-    let program = Program::start(&Options::default());
+on_both_engines! {
+    bytes_go_both_ways_and_the_compute_nodes_end_is_a_close_1000,
+    the_token_may_come_in_a_cookie_or_a_nested_path,
+    everything_in_one_segment_is_delivered,
+    what_a_tenant_sends_last_still_arrives,
+    a_tenant_that_vanishes_takes_its_console_along,
+    sigterm_closes_sessions_with_1001_and_ends_with_status_0,
+    other_signals_do_not_end_sessions,
+}
+
+fn bytes_go_both_ways_and_the_compute_nodes_end_is_a_close_1000(engine: &str) {
+    let program = Program::start(&Options::on(engine));
     let (port, compute) = compute::serve(|mut stream| {
         compute::rfb_handshake(&mut stream);
         assert_eq!(compute::read(&mut stream, 1), [1], "ClientInit");
@@ -37,9 +46,8 @@ fn bytes_go_both_ways_and_the_compute_nodes_end_is_a_close_1000() {
     assert!(!program.log().contains(&token));
 }
 
-#[test]
-fn the_token_may_come_in_a_cookie_or_a_nested_path() {
-    let program = Program::start(&Options::default());
+fn the_token_may_come_in_a_cookie_or_a_nested_path(engine: &str) {
+    let program = Program::start(&Options::on(engine));
     for carrier in 0..2 {
         let (port, compute) = compute::serve(|mut stream| compute::rfb_handshake(&mut stream));
         let token = program.token("novnc", port, 600 + carrier);
@@ -55,9 +63,8 @@ fn the_token_may_come_in_a_cookie_or_a_nested_path() {
     }
 }
 
-#[test]
-fn everything_in_one_segment_is_delivered() {
-    let program = Program::start(&Options::default());
+fn everything_in_one_segment_is_delivered(engine: &str) {
+    let program = Program::start(&Options::on(engine));
     let (port, compute) = compute::serve(|mut stream| {
         compute::rfb_handshake(&mut stream);
         compute::read(&mut stream, 9)
@@ -74,9 +81,8 @@ fn everything_in_one_segment_is_delivered() {
     assert_eq!(compute.join().unwrap(), b"\x01keypress");
 }
 
-#[test]
-fn what_a_tenant_sends_last_still_arrives() {
-    let program = Program::start(&Options::default());
+fn what_a_tenant_sends_last_still_arrives(engine: &str) {
+    let program = Program::start(&Options::on(engine));
     let (port, compute) = compute::serve(|mut stream| {
         compute::rfb_handshake(&mut stream);
         // The proxy's socket to us fills up while we do not read.
@@ -93,9 +99,8 @@ fn what_a_tenant_sends_last_still_arrives() {
     assert_eq!(compute.join().unwrap(), payload.len());
 }
 
-#[test]
-fn a_tenant_that_vanishes_takes_its_console_along() {
-    let program = Program::start(&Options::default());
+fn a_tenant_that_vanishes_takes_its_console_along(engine: &str) {
+    let program = Program::start(&Options::on(engine));
     let before = program.sockets();
     let (port, compute) = compute::serve(|mut stream| {
         compute::rfb_handshake(&mut stream);
@@ -114,10 +119,9 @@ fn a_tenant_that_vanishes_takes_its_console_along() {
     }
 }
 
-#[test]
-fn sigterm_closes_sessions_with_1001_and_ends_with_status_0() {
+fn sigterm_closes_sessions_with_1001_and_ends_with_status_0(engine: &str) {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
-        let mut program = Program::start(&Options::default());
+        let mut program = Program::start(&Options::on(engine));
         let (port, compute) = compute::serve(|mut stream| {
             compute::rfb_handshake(&mut stream);
             compute::read_all(&mut stream)
@@ -135,9 +139,8 @@ fn sigterm_closes_sessions_with_1001_and_ends_with_status_0() {
     }
 }
 
-#[test]
-fn other_signals_do_not_end_sessions() {
-    let program = Program::start(&Options::default());
+fn other_signals_do_not_end_sessions(engine: &str) {
+    let program = Program::start(&Options::on(engine));
     let (port, compute) = compute::serve(|mut stream| {
         compute::rfb_handshake(&mut stream);
         compute::read(&mut stream, 5)

@@ -9,11 +9,21 @@ use super::client::{Client, End, masked, request};
 use super::compute;
 use super::program::{Options, Program, directory};
 
+on_both_engines! {}
+
 /// main, display, inputs and cursor: what spice-html5 opens, in this order
 const CHANNELS: u8 = 4;
 
-fn start(default: &str) -> Program {
-    Program::start(&Options { name: "nova-spicehtml5proxy", default, ..Options::default() })
+on_both_engines! {
+    four_channels_share_the_token_of_one_cookie,
+    a_page_its_scripts_and_its_console_come_through_one_connection,
+    a_server_that_speaks_first_is_heard,
+    text_frames_are_refused_with_1003_on_spice_and_vnc,
+    tokens_of_other_consoles_are_refused_before_anything_is_contacted,
+}
+
+fn start(engine: &str, default: &str) -> Program {
+    Program::start(&Options { name: "nova-spicehtml5proxy", default, ..Options::on(engine) })
 }
 
 /// What a channel opens with: magic, and a byte that tells the channels apart.
@@ -49,9 +59,8 @@ fn spice_server() -> (u16, JoinHandle<usize>) {
     (port, thread)
 }
 
-#[test]
-fn four_channels_share_the_token_of_one_cookie() {
-    let program = start("web =");
+fn four_channels_share_the_token_of_one_cookie(engine: &str) {
+    let program = start(engine, engine, "web =");
     let (port, server) = spice_server();
     let token = program.token("spice-html5", port, 600);
     // As a browser has it that is logged in to a dashboard on the same host.
@@ -80,12 +89,11 @@ fn four_channels_share_the_token_of_one_cookie() {
     assert!(!program.log().contains(&token));
 }
 
-#[test]
-fn a_page_its_scripts_and_its_console_come_through_one_connection() {
+fn a_page_its_scripts_and_its_console_come_through_one_connection(engine: &str) {
     let root = directory();
     fs::write(root.join("spice_auto.html"), "<html>spice</html>").unwrap();
     fs::write(root.join("main.js"), "export default 1;").unwrap();
-    let program = start(&format!("web = {}", root.display()));
+    let program = start(engine, engine, &format!("web = {}", root.display()));
     let (port, compute) = compute::serve(|mut stream| {
         let link = compute::read(&mut stream, link_message(1).len());
         stream.write_all(b"REDQ").unwrap();
@@ -110,9 +118,8 @@ fn a_page_its_scripts_and_its_console_come_through_one_connection() {
     fs::remove_dir_all(root).unwrap();
 }
 
-#[test]
-fn a_server_that_speaks_first_is_heard() {
-    let program = start("web =");
+fn a_server_that_speaks_first_is_heard(engine: &str) {
+    let program = start(engine, engine, "web =");
     let (port, compute) = compute::serve(|mut stream| {
         // Not RFB's version, though it looks like it: nothing here reads RFB.
         stream.write_all(b"RFB 003.003\n").unwrap();
@@ -126,10 +133,9 @@ fn a_server_that_speaks_first_is_heard() {
     assert_eq!(compute.join().unwrap(), b"");
 }
 
-#[test]
-fn text_frames_are_refused_with_1003_on_spice_and_vnc() {
+fn text_frames_are_refused_with_1003_on_spice_and_vnc(engine: &str) {
     for (name, console_type) in [("nova-spicehtml5proxy", "spice-html5"), ("nova-novncproxy", "novnc")] {
-        let program = Program::start(&Options { name, ..Options::default() });
+        let program = Program::start(&Options { name, ..Options::on(engine) });
         let (port, compute) = compute::serve(move |mut stream| {
             if console_type == "novnc" {
                 compute::rfb_handshake(&mut stream);
@@ -149,12 +155,11 @@ fn text_frames_are_refused_with_1003_on_spice_and_vnc() {
     }
 }
 
-#[test]
-fn tokens_of_other_consoles_are_refused_before_anything_is_contacted() {
+fn tokens_of_other_consoles_are_refused_before_anything_is_contacted(engine: &str) {
     for (name, console_type, other) in
         [("nova-spicehtml5proxy", "spice-html5", "serial"), ("nova-serialproxy", "serial", "novnc")]
     {
-        let program = Program::start(&Options { name, ..Options::default() });
+        let program = Program::start(&Options { name, ..Options::on(engine) });
         let token = program.token(other, compute::dead_port(), 600);
         let mut client = Client::upgrade(program.address, &format!("/?token={token}"), &[]);
         assert_eq!(client.rest(), (vec![0x88, 0], End::Fin));

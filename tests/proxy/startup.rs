@@ -6,6 +6,12 @@ use std::net::TcpListener;
 use super::client::Client;
 use super::program::{Options, Program, directory, run};
 
+on_both_engines! {
+    the_program_starts_with_its_database_away_and_finds_it_later,
+    probes_leave_no_line_at_info,
+    log_lines_have_oslo_logs_form,
+}
+
 #[test]
 fn exit_statuses_are_novas() {
     let directory = directory();
@@ -44,9 +50,8 @@ fn a_port_in_use_is_status_1_and_an_error_line() {
     fs::remove_dir_all(directory).unwrap();
 }
 
-#[test]
-fn the_program_starts_with_its_database_away_and_finds_it_later() {
-    let program = Program::start(&Options::default());
+fn the_program_starts_with_its_database_away_and_finds_it_later(engine: &str) {
+    let program = Program::start(&Options::on(engine));
     let mut client = Client::upgrade(program.address, "/?token=early", &[]);
     assert_eq!(client.rest().0, [0x88, 0]);
     program.wait_for_log("handler exception");
@@ -57,9 +62,10 @@ fn the_program_starts_with_its_database_away_and_finds_it_later() {
     program.wait_for_log("connecting to: 127.0.0.1");
 }
 
-#[test]
-fn probes_leave_no_line_at_info() {
-    let program = Program::start(&Options::default());
+fn probes_leave_no_line_at_info(engine: &str) {
+    let program = Program::start(&Options::on(engine));
+    // The last line that a start leaves.
+    program.wait_for_log("port_check = off");
     let before = program.log();
     for _ in 0..50 {
         drop(std::net::TcpStream::connect(program.address).unwrap());
@@ -70,9 +76,8 @@ fn probes_leave_no_line_at_info() {
     assert_eq!(program.log(), before);
 }
 
-#[test]
-fn log_lines_have_oslo_logs_form() {
-    let program = Program::start(&Options::default());
+fn log_lines_have_oslo_logs_form(engine: &str) {
+    let program = Program::start(&Options::on(engine));
     program.wait_for_log("proxying from");
     for line in program.log().lines() {
         let fields: Vec<_> = line.splitn(7, ' ').collect();

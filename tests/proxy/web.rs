@@ -5,13 +5,20 @@ use std::fs;
 use super::client::{Client, End};
 use super::program::{Options, Program, directory};
 
+on_both_engines! {
+    one_connection_serves_many_files,
+    pipelined_requests_are_answered_in_order,
+    unchanged_files_are_not_sent_again_and_precompressed_ones_are_preferred,
+    nothing_but_the_web_root_is_served,
+}
+
 struct Site {
     program: Program,
     root: std::path::PathBuf,
 }
 
 impl Site {
-    fn new() -> Self {
+    fn new(engine: &str) -> Self {
         let root = directory();
         fs::create_dir_all(root.join("core")).unwrap();
         fs::write(root.join("vnc.html"), "<html>console</html>").unwrap();
@@ -19,7 +26,7 @@ impl Site {
         fs::write(root.join("core/rfb.js.gz"), "pretend gzip").unwrap();
         fs::write(root.join(".secret"), "secret").unwrap();
         let program =
-            Program::start(&Options { default: &format!("web = {}", root.display()), ..Options::default() });
+            Program::start(&Options { default: &format!("web = {}", root.display()), ..Options::on(engine) });
         Self { program, root }
     }
 
@@ -41,9 +48,8 @@ impl Drop for Site {
     }
 }
 
-#[test]
-fn one_connection_serves_many_files() {
-    let site = Site::new();
+fn one_connection_serves_many_files(engine: &str) {
+    let site = Site::new(engine);
     let mut client = Client::connect(site.program.address);
     for _ in 0..3 {
         let request = "GET /vnc.html?path=%3Ftoken%3Dx HTTP/1.1\r\nHost: h\r\n\r\n";
@@ -60,9 +66,8 @@ fn one_connection_serves_many_files() {
     }
 }
 
-#[test]
-fn pipelined_requests_are_answered_in_order() {
-    let site = Site::new();
+fn pipelined_requests_are_answered_in_order(engine: &str) {
+    let site = Site::new(engine);
     let mut client = Client::connect(site.program.address);
     client.send(
         b"GET /core/rfb.js HTTP/1.1\r\nHost: h\r\n\r\nGET /vnc.html HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n",
@@ -73,9 +78,8 @@ fn pipelined_requests_are_answered_in_order() {
     assert_eq!(client.rest(), (b"<html>console</html>".to_vec(), End::Fin));
 }
 
-#[test]
-fn unchanged_files_are_not_sent_again_and_precompressed_ones_are_preferred() {
-    let site = Site::new();
+fn unchanged_files_are_not_sent_again_and_precompressed_ones_are_preferred(engine: &str) {
+    let site = Site::new(engine);
     let mut client = Client::connect(site.program.address);
     let (head, _) = site.ask(&mut client, "GET /vnc.html HTTP/1.1\r\nHost: h\r\n\r\n");
     let etag = head.lines().find_map(|line| line.strip_prefix("ETag: ")).unwrap().to_owned();
@@ -90,9 +94,8 @@ fn unchanged_files_are_not_sent_again_and_precompressed_ones_are_preferred() {
     assert_eq!(body, b"pretend gzip");
 }
 
-#[test]
-fn nothing_but_the_web_root_is_served() {
-    let site = Site::new();
+fn nothing_but_the_web_root_is_served(engine: &str) {
+    let site = Site::new(engine);
     for (path, status) in [
         ("/", "404"),
         ("/core", "301"),

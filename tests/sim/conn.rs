@@ -13,6 +13,7 @@ use crate::compute::Compute;
 use crate::coverage::Fault;
 use crate::plan::{Dial, Plan};
 use crate::prng::Prng;
+use crate::splice::{Pipe, Splices};
 use crate::tcp::Socket;
 use crate::tenant::Tenant;
 
@@ -41,6 +42,8 @@ pub(crate) enum Read {
     #[default]
     None,
     Open,
+    /// Open, and the bytes may stay in the kernel
+    Splice,
     /// Done, but not reported yet
     Done,
 }
@@ -49,6 +52,15 @@ pub(crate) struct Write {
     pub(crate) chunk: Chunk,
     /// Reported as written before it was: a planted bug
     pub(crate) reported: bool,
+    /// A header and what was in the pipe
+    pub(crate) spliced: bool,
+}
+
+impl Write {
+    /// What the session is told when it is done.
+    pub(crate) fn done(&self, to: Side) -> Input {
+        if self.spliced { Input::Spliced { to } } else { Input::Written { to } }
+    }
 }
 
 /// What the session has been told and has asked for, as far as the oracle needs it.
@@ -92,6 +104,8 @@ pub(crate) struct Conn {
     pub(crate) compute: Compute,
     pub(crate) compute_socket: Option<Socket>,
     pub(crate) operations: [Operations; 2],
+    pub(crate) pipe: Option<Pipe>,
+    pub(crate) splices: Splices,
     pub(crate) dials: VecDeque<Dial>,
     pub(crate) dialing: Option<Dial>,
     /// Completions that were not reported yet, and when they may be
@@ -120,6 +134,8 @@ impl Conn {
             compute: plan.compute,
             compute_socket: None,
             operations: Default::default(),
+            pipe: None,
+            splices: Splices::default(),
             dials: plan.dials.into(),
             dialing: None,
             ready: Vec::new(),
@@ -145,7 +161,7 @@ impl Conn {
             Side::Tenant => Some(&self.tenant_socket),
             Side::Compute => self.compute_socket.as_ref(),
         };
-        self.operations[side as usize].read == Read::Open
+        matches!(self.operations[side as usize].read, Read::Open | Read::Splice)
             && socket.is_some_and(|s| s.to_proxy.arrived() > 0 || s.to_proxy.at_end() || s.peer_reset)
     }
 
@@ -161,9 +177,14 @@ impl Conn {
     /// Carries on with the open read, which [`Conn::can_read`].
     pub(crate) fn read(&mut self, side: Side, now: Duration, read_bytes: usize, rng: &mut Prng) {
         let short_io = self.is_short();
+        let splice = self.operations[side as usize].read == Read::Splice;
         let Some(socket) = self.socket(side) else { return };
         let arrived = socket.to_proxy.arrived();
-        let input = if arrived > 0 {
+        let piped = if splice && arrived > 0 { self.fill_pipe(rng) } else { None };
+        let Some(socket) = self.socket(side) else { return };
+        let input = if let Some(len) = piped {
+            Input::Piped { from: side, len }
+        } else if arrived > 0 {
             let most = read_bytes.min(if short_io { 3 } else { arrived });
             let len = if rng.one_in(4) { rng.between(1..=most) } else { most };
             let mut chunk = Chunk::with_capacity(read_bytes);
@@ -194,7 +215,7 @@ impl Conn {
                 self.operations[side as usize].writes.push_front(write);
                 return;
             }
-            Input::Written { to: side }
+            write.done(side)
         };
         if !write.reported {
             self.complete(input, now, rng);
@@ -239,7 +260,18 @@ impl Conn {
                     Side::Compute => self.facts.compute_ended = true,
                 }
             }
+            Input::Piped { from, len } => {
+                self.operations[*from as usize].read = Read::None;
+                self.tell_of_pipe(closing);
+                if !closing {
+                    self.facts.compute_read += *len as usize;
+                }
+            }
             Input::Written { to } => self.operations[*to as usize].write_open = false,
+            Input::Spliced { to } => {
+                self.operations[*to as usize].write_open = false;
+                self.drop_pipe();
+            }
             Input::Failed(Failure::Read { from: side, .. } | Failure::Write { to: side, .. }) => {
                 match input {
                     Input::Failed(Failure::Read { .. }) => self.operations[*side as usize].read = Read::None,
@@ -261,6 +293,7 @@ impl Conn {
             socket.close_by_proxy();
         }
         self.operations = Default::default();
+        self.discard_pipe();
         self.ready.clear();
         self.dialing = None;
     }

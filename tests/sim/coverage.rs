@@ -2,6 +2,8 @@
 
 use consolegate::session::PHASE_NAMES;
 
+use crate::splice::Splices;
+
 /// What the world does to a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
@@ -82,6 +84,7 @@ pub(crate) fn meaningless(phase: &str, fault: Fault) -> Option<&'static str> {
 #[derive(Default)]
 pub(crate) struct Coverage {
     counts: [[u32; FAULTS.len()]; PHASE_NAMES.len()],
+    pub(crate) splices: Splices,
 }
 
 impl Coverage {
@@ -97,6 +100,7 @@ impl Coverage {
                 *count += other;
             }
         }
+        self.splices.add(&other.splices);
     }
 
     /// Meaningful cells that no schedule has reached.
@@ -132,6 +136,6 @@ impl Coverage {
                 }
             }
         }
-        table + "\n.: " + &reasons.join("; ")
+        table + "\n.: " + &reasons.join("; ") + "\n" + &self.splices.line()
     }
 }

@@ -14,7 +14,7 @@ use consolegate::proto::Side;
 use consolegate::session::limits::size;
 use consolegate::session::{Failure, Input, Output, Settings};
 
-use crate::conn::{Conn, Operations, Read, State, Write};
+use crate::conn::{Conn, Read, State, Write};
 use crate::control::{Asked, SimAuthorizer};
 use crate::coverage::{Coverage, Fault};
 use crate::faults::can_fault;
@@ -378,14 +378,11 @@ impl Engine for SimEngine {
         let conn = &mut self.conns[index];
         let is_there = |side| side == Side::Tenant || conn.compute_socket.is_some();
         let fault = match output {
-            // Splicing is optional for an engine: this one copies.
             Output::Read(side) | Output::SpliceIn { from: side } if !is_there(side) => {
                 Some("a read without a socket")
             }
-            Output::Read(side) | Output::SpliceIn { from: side } => {
-                let read = &mut conn.operations[side as usize].read;
-                (std::mem::replace(read, Read::Open) != Read::None).then_some("two reads open")
-            }
+            Output::Read(side) => conn.start_read(side, Read::Open),
+            Output::SpliceIn { from: side } => conn.start_read(side, Read::Splice),
             Output::Write { to: side, .. } if !is_there(side) => Some("a write without a socket"),
             Output::Write { to: side, chunk } => {
                 // Control frames wait in the session: too many of them would show here at last.
@@ -407,7 +404,7 @@ impl Engine for SimEngine {
                     Side::Tenant => conn.facts.to_tenant += data_len(chunk.bytes()),
                     Side::Compute => conn.facts.to_compute += chunk.len(),
                 }
-                self.start_write(index, side, chunk);
+                self.start_write(index, side, Write { chunk, reported: false, spliced: false });
                 fault
             }
             Output::ShutdownWrite(side) => {
@@ -438,7 +435,13 @@ impl Engine for SimEngine {
                 conn.state = State::Closed(self.now + self.rng.millis(0..=30));
                 None
             }
-            Output::SpliceOut { .. } => Some("a splice from a pipe that was never filled"),
+            Output::SpliceOut { to, header, len } => match conn.splice_out(to, header, len) {
+                Ok(write) => {
+                    self.start_write(index, to, write);
+                    None
+                }
+                Err(fault) => Some(fault),
+            },
             Output::Ask(_) | Output::Wait(_) => Some("an output that is the worker's"),
         };
         if let Some(fault) = fault {
@@ -505,14 +508,14 @@ impl Engine for SimEngine {
 }
 
 impl SimEngine {
-    fn start_write(&mut self, index: usize, side: Side, chunk: consolegate::proto::bytes::Chunk) {
+    fn start_write(&mut self, index: usize, side: Side, write: Write) {
         let conn = &mut self.conns[index];
-        let Operations { writes, .. } = &mut conn.operations[side as usize];
-        let write = Write { chunk, reported: false };
+        let writes = &mut conn.operations[side as usize].writes;
+        let done = write.done(side);
         match self.planted {
             Some(bug) if side == Side::Tenant && conn.tenant.seen.upgraded => {
                 if bug.start_write(writes, write) {
-                    conn.complete(Input::Written { to: side }, self.now, &mut self.rng);
+                    conn.complete(done, self.now, &mut self.rng);
                 }
             }
             _ => writes.push_back(write),

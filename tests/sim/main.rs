@@ -23,6 +23,7 @@ mod planted;
 mod prng;
 mod regressions;
 mod script;
+mod splice;
 mod tcp;
 mod tenant;
 
@@ -75,6 +76,9 @@ fn run(seed: u64, planted: Option<Bug>, traced: bool, base: Instant) -> Outcome 
     let mut worker = Worker::new(engine, shared);
     drive(&mut worker);
     let engine = worker.engine_mut();
+    for conn in &engine.conns {
+        engine.coverage.splices.add(&conn.splices);
+    }
     Outcome {
         violation: engine.violation.take(),
         coverage: std::mem::take(&mut engine.coverage),
@@ -165,6 +169,8 @@ fn invariants_hold_in_every_schedule() {
     std::io::stdout().write_all(table.as_bytes()).unwrap();
     if count >= 10_000 {
         assert_eq!(coverage.missing(), [], "cells that no schedule reached");
+        let splices = &coverage.splices;
+        assert!(splices.to_splice.min(splices.to_copy) > 100, "too few switches: {}", splices.line());
     }
 }
 
@@ -173,7 +179,10 @@ fn planted_bugs_are_found() {
     const WITHIN: u64 = 500;
     let base = Instant::now();
     for bug in BUGS {
-        let found = (0..WITHIN).find_map(|seed| Some((seed, run(seed, Some(bug), false, base).violation?)));
+        let found = (0..WITHIN).find_map(|seed| {
+            let violation = run(seed, Some(bug), false, base).violation?;
+            bug.is_shown_by(&violation).then_some((seed, violation))
+        });
         let (seed, violation) =
             found.unwrap_or_else(|| panic!("{bug:?} was not found in {WITHIN} schedules"));
         assert!(

@@ -77,9 +77,10 @@ pub(crate) fn check_bytes(conn: &mut Conn, settings: &Settings) -> Result<(), Vi
     })?;
     let (shown, said) = if rfb { (HANDSHAKE.len(), ANSWER_LEN) } else { (0, 0) };
     let waiting = |side: Side| {
-        conn.operations[side as usize].writes.iter().map(|write| write.chunk.len()).sum::<usize>()
+        let writes = conn.operations[side as usize].writes.iter();
+        writes.filter(|write| !write.spliced).map(|write| write.chunk.len()).sum::<usize>()
     };
-    let to_tenant = facts.compute_read.saturating_sub(from);
+    let to_tenant = facts.compute_read.saturating_sub(from + conn.piped());
     let to_tenant = to_tenant.saturating_sub(facts.to_tenant.saturating_sub(shown)) + waiting(Side::Tenant);
     let to_compute = conn.tenant.sent.payload_within(facts.tenant_read).saturating_sub(said);
     let to_compute =

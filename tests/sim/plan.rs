@@ -40,6 +40,9 @@ pub(crate) fn settings(console_type: ConsoleType, rng: &mut Prng) -> Settings {
     settings.explain_refusals = rng.one_in(4);
     let limits = &mut settings.limits;
     limits.read_bytes = rng.pick(&[1_024, 1_024, 2_048, 8_192]);
+    // Small, so that many schedules switch between copying and splicing.
+    limits.splice_from_bytes = rng.pick(&[0, 256, 512, 1_024]);
+    limits.splice_until_bytes = rng.pick(&[64, 256, 600]);
     limits.flush_timeout_ms = rng.pick(&[1_000, 2_000]);
     limits.close_timeout_ms = rng.pick(&[1_500, 5_000]);
     limits.close_drain_bytes = rng.pick(&[1_024, 65_536, 65_536]);
@@ -256,6 +259,11 @@ fn console(compute_ends: bool, rng: &mut Prng) -> Vec<Act> {
     for _ in 0..rng.below(6) {
         let len = rng.pick(&[1, 20, 125, 126, 1_000, 1_024, 1_025, 3_000]);
         acts.push(Act::Send(rng.bytes(len)));
+        if rng.one_in(4) {
+            // Bulk: as fast as it goes, with less than a full read at the end.
+            let len = rng.between(2_000..=9_000);
+            acts.push(Act::Send(rng.bytes(len)));
+        }
         if rng.one_in(3) {
             acts.push(Act::Sleep(rng.millis(1..=900)));
         }

@@ -1,4 +1,4 @@
-//! Three bugs of a relay, planted between the real sessions and the engine: what a session with that bug
+//! Four bugs of a relay, planted between the real sessions and the engine: what a session with that bug
 //! would do is done to its inputs and outputs, so the product needs no switch for them.
 
 use std::collections::VecDeque;
@@ -7,6 +7,7 @@ use consolegate::proto::Side;
 use consolegate::session::Input;
 
 use crate::conn::Write;
+use crate::oracle::Violation;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Bug {
@@ -16,9 +17,12 @@ pub(crate) enum Bug {
     FrameOvertakes,
     /// FIN does not wait for what is queued
     FinBeforeFlush,
+    /// The relay turns to splicing while copied bytes are queued
+    SpliceOvertakes,
 }
 
-pub(crate) const BUGS: [Bug; 3] = [Bug::ResidueLost, Bug::FrameOvertakes, Bug::FinBeforeFlush];
+pub(crate) const BUGS: [Bug; 4] =
+    [Bug::ResidueLost, Bug::FrameOvertakes, Bug::FinBeforeFlush, Bug::SpliceOvertakes];
 
 impl Bug {
     /// Drops what came in one read with the head that ends a phase.
@@ -39,13 +43,19 @@ impl Bug {
         }
     }
 
+    /// A splice that overtakes must show in the bytes; that its session does not wait for its last frame is
+    /// another bug's sign.
+    pub(crate) fn is_shown_by(self, violation: &Violation) -> bool {
+        self != Self::SpliceOvertakes || violation.text.ends_with("is another one")
+    }
+
     /// Starts a write to the tenant. True when the session is told at once that it is done, and so does not
-    /// wait for it: the other half of both bugs.
+    /// wait for it: the other half of these bugs.
     pub(crate) fn start_write(self, writes: &mut VecDeque<Write>, write: Write) -> bool {
-        let first = writes.is_empty();
+        let first = writes.is_empty() && !(self == Self::SpliceOvertakes && write.spliced);
         let write = Write { reported: first && self != Self::ResidueLost, ..write };
         let reported = write.reported;
-        if self == Self::FrameOvertakes {
+        if self == Self::FrameOvertakes || (self == Self::SpliceOvertakes && write.spliced) {
             writes.push_front(write);
         } else {
             writes.push_back(write);

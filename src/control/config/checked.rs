@@ -265,6 +265,8 @@ fn limits(read: &Read<'_>, rpc_response_timeout: Duration) -> Limits {
             debug_assert!(set, "{} refused {value}", row.name);
         }
     }
+    // No read is longer than its buffer: a bound above that would never be met.
+    limits.splice_from_bytes = limits.splice_from_bytes.min(limits.read_bytes);
     if !read.0.is_configured(OWN, "authorize_timeout_ms") {
         let rpc_ms = u64::try_from(rpc_response_timeout.as_millis()).unwrap_or(u64::MAX);
         limits.authorize_timeout_ms = limits.authorize_timeout_ms.max(rpc_ms);

@@ -35,6 +35,18 @@ impl ParsedFile {
     pub(super) fn value(&self, group: &str, name: &str) -> Option<&str> {
         self.values.get(&(group.to_owned(), name.to_owned())).map(String::as_str)
     }
+
+    /// All names in `group`, sorted.
+    pub(super) fn names_in(&self, group: &str) -> Vec<&str> {
+        let mut names: Vec<&str> = self
+            .values
+            .keys()
+            .filter(|(in_group, _)| in_group == group)
+            .map(|(_, name)| name.as_str())
+            .collect();
+        names.sort_unstable();
+        names
+    }
 }
 
 /// Reads files, and collects those that are not there to name them all at once.

@@ -355,6 +355,20 @@ static DECLARED: &[OptionDef] = &[
     )
     .default("")
     .deprecated(&[(DEFAULT, "console_allowed_origins")]),
+    option("console", "ssl_ciphers", Kind::Str, "Ciphers for browsers until TLS 1.2, as OpenSSL lists them")
+        .no_effect(NO_TLS),
+    option(
+        "console",
+        "ssl_minimum_version",
+        Kind::Choice(&["default", "tlsv1_1", "tlsv1_2", "tlsv1_3"]),
+        "Oldest TLS for browsers",
+    )
+    .default("default")
+    .no_effect(NO_TLS),
+    // nova/conf/consoleauth.py
+    option("consoleauth", "enforce_session_timeout", Kind::Bool, "End a session when its token expires")
+        .default("false")
+        .no_effect("this build lets a session outlive its token"),
     // oslo_db/options.py
     option("database", "connection", Kind::Str, "Database of the cell, as SQLAlchemy writes it")
         .deprecated(&[(DEFAULT, "sql_connection"), ("database", "sql_connection"), ("sql", "connection")])

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::files::ParsedFile;
-use super::options::{DEFAULT, Effect, OptionDef, find, options};
+use super::options::{DEFAULT, Effect, OWN, OptionDef, find, options};
 use super::program::Program;
 use super::substitute::substitute;
 use super::values::Value;
@@ -97,6 +97,7 @@ pub(super) fn resolve(
         }
         values.insert(key, value);
     }
+    resolver.warn_of_unknown();
     Ok(Values { program, values, configured, warnings: resolver.warnings })
 }
 
@@ -277,6 +278,19 @@ impl Resolver<'_> {
                 "Option \"{}\" from group \"{}\" is set but has no effect: {reason}.",
                 option.name, option.group
             ));
+        }
+    }
+
+    /// A name in our own group that we do not know can only be a mistake; elsewhere it is another service's.
+    fn warn_of_unknown(&mut self) {
+        for layer in self.layers {
+            let Layer::File(file) = layer else { continue };
+            for name in file.names_in(OWN).into_iter().filter(|name| find(OWN, name).is_none()) {
+                let place = file.path.display();
+                self.warn(format!(
+                    "Option \"{name}\" from group \"{OWN}\" in {place} is unknown and has no effect."
+                ));
+            }
         }
     }
 

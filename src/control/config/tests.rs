@@ -324,13 +324,19 @@ fn mode_overrides_the_name() {
 #[test]
 fn options_without_effect_warn_when_set() {
     let machine = Machine::new("effect");
-    let file =
-        machine.file("f", "[DEFAULT]\nuse_syslog=true\nuse_json=false\ntransport_url=rabbit://u:hidden@h/\n");
+    let file = machine.file(
+        "f",
+        "[DEFAULT]\nuse_syslog=true\nuse_json=false\ntransport_url=rabbit://u:hidden@h/\n[consoleauth]\n\
+         enforce_session_timeout=true\n[console]\nssl_minimum_version=tlsv1_3\n",
+    );
     let values = machine.read(&[NOVNC, "--config-file", &file, "--cert", "/c", "--key="]).unwrap();
     let mut named: Vec<&str> =
         values.warnings.iter().map(|warning| warning.split('"').nth(1).unwrap()).collect();
     named.sort_unstable();
-    assert_eq!(named, ["cert", "transport_url", "use_syslog"]);
+    assert_eq!(
+        named,
+        ["cert", "enforce_session_timeout", "ssl_minimum_version", "transport_url", "use_syslog"]
+    );
     assert!(!format!("{values:?}").contains("hidden"));
 }
 
@@ -358,4 +364,25 @@ fn our_own_options_reach_the_checked_configuration() {
     assert_eq!(config.log.file.as_deref(), Some(Path::new("/l/f")));
     assert!(config.log.debug && config.log.stderr);
     assert_eq!(config.warnings.len(), 3, "{:?}", config.warnings);
+}
+
+#[test]
+fn an_unknown_name_in_our_own_group_is_named() {
+    let machine = Machine::new("unknown");
+    let file =
+        machine.file("f", "[consolegate]\nport_chek=off\nserial_text_frames=accept\n[vnc]\nenabled=true\n");
+    let values = machine.read(&[NOVNC, "--config-file", &file]).unwrap();
+    assert_eq!(values.warnings.len(), 1, "{:?}", values.warnings);
+    assert!(values.warnings[0].contains("\"port_chek\" from group \"consolegate\""), "{:?}", values.warnings);
+}
+
+#[test]
+fn splicing_starts_at_a_read_that_can_happen() {
+    let machine = Machine::new("splice");
+    let limits = |text: &str| {
+        let file = machine.file("f", &format!("[consolegate]\n{text}"));
+        machine.load(&[NOVNC, "--config-file", &file]).unwrap().limits
+    };
+    assert_eq!(limits("read_bytes=16384\n").splice_from_bytes, 16_384);
+    assert_eq!(limits("read_bytes=16384\nsplice_from_bytes=0\n").splice_from_bytes, 0);
 }

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use mio::event::Source;
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
 
-use super::pipes::{Pipe, Pipes};
+use super::accept::{ACCEPT_PAUSE, is_of_one_connection};
+use super::pipes::{Pipe, PipedFrame, Pipes};
 use super::pool::Pool;
 use super::{Engine, Event, PipeBudget, SessionId, Wake};
 use crate::session::limits::{Limits, size};
@@ -34,9 +35,6 @@ const ACCEPTS_PER_TURN: usize = 64;
 /// Turns fed by completions alone before the kernel is asked for new readiness: a bulk session's steps need
 /// no polling, but others must not wait for them long.
 const TURNS_WITHOUT_POLL: u32 = 4;
-
-/// How long the listener rests after the process ran out of descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(1_000);
 
 /// One worker's connections, on epoll.
 pub struct EpollEngine {
@@ -235,7 +233,9 @@ impl Engine for EpollEngine {
             Output::Read(side) => self.read(id, side, Reading::Copy),
             Output::SpliceIn { from } => self.read(id, from, Reading::Splice),
             Output::Write { to, chunk } => self.write(id, to, Writing::Chunk(chunk)),
-            Output::SpliceOut { to, header, .. } => self.write(id, to, Writing::Pipe { header, sent: 0 }),
+            Output::SpliceOut { to, header, .. } => {
+                self.write(id, to, Writing::Pipe(PipedFrame::new(header)))
+            }
             Output::ShutdownWrite(side) => {
                 if let Some((socket, _)) = live(&mut self.connections, id).and_then(|c| c.parts(side)) {
                     socket.shutdown_write();
@@ -316,13 +316,6 @@ fn live(connections: &mut [Connection], id: SessionId) -> Option<&mut Connection
 
 fn complete(completed: &mut VecDeque<Event>, id: SessionId, input: Input) {
     completed.push_back(Event::Completed { id, input });
-}
-
-/// Errors of accept(2) that concern the one connection, which is gone by then.
-fn is_of_one_connection(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted, TimedOut};
-    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted | TimedOut)
-        || matches!(error.raw_os_error(), Some(libc::EPROTO | libc::EPERM))
 }
 
 /// What a token holds of a generation: enough to tell the users of a slot within one batch of events apart.

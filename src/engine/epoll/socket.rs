@@ -8,9 +8,9 @@ use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
 use super::{Pool, forget};
-use crate::engine::pipes::{Pipe, Pipes, Spliced, send_header};
+use crate::engine::accept::set_options;
+use crate::engine::pipes::{Pipe, PipedFrame, Pipes, Spliced};
 use crate::proto::bytes::Chunk;
-use crate::proto::ws::FrameHeader;
 use crate::session::{Failure, Input, Side};
 
 /// A nonblocking TCP socket, with at most one read and one write parked on it.
@@ -39,8 +39,8 @@ pub(super) enum Reading {
 pub(super) enum Writing {
     /// A buffer
     Chunk(Chunk),
-    /// A frame header, of which so many bytes are sent, and the connection's pipe
-    Pipe { header: FrameHeader, sent: usize },
+    /// A frame whose payload is in the connection's pipe
+    Pipe(PipedFrame),
 }
 
 /// A write that is not over.
@@ -52,10 +52,7 @@ enum Unwritten {
 impl Socket {
     /// Takes the stream into the poll.
     pub(super) fn register(mut stream: TcpStream, registry: &Registry, token: Token) -> io::Result<Self> {
-        // Inherited from the listener on the tenant's side, but not by sockets that we connect. Keystrokes
-        // must not wait for the acknowledgement of earlier ones.
-        stream.set_nodelay(true)?;
-        nix::sys::socket::setsockopt(&stream, nix::sys::socket::sockopt::KeepAlive, &true)?;
+        set_options(&stream)?;
         registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
         Ok(Self {
             stream,
@@ -224,8 +221,12 @@ impl Socket {
         }
         let (result, done) = match self.writing.take()? {
             Writing::Chunk(chunk) => (self.copy_out(chunk, pool), Input::Written { to }),
-            Writing::Pipe { header, sent } => {
-                let result = self.splice_out(header, sent, pipe.as_mut());
+            Writing::Pipe(mut frame) => {
+                let result = match frame.send(pipe.as_mut(), &self.stream) {
+                    Ok(true) => Ok(()),
+                    Ok(false) => Err(Unwritten::WouldBlock(Writing::Pipe(frame))),
+                    Err(error) => Err(Unwritten::Failed(error)),
+                };
                 if !matches!(result, Err(Unwritten::WouldBlock(_)))
                     && let Some(pipe) = pipe.take()
                 {
@@ -260,35 +261,6 @@ impl Socket {
             }
         }
         pool.put(chunk);
-        Ok(())
-    }
-
-    fn splice_out(
-        &mut self,
-        header: FrameHeader,
-        mut sent: usize,
-        pipe: Option<&mut Pipe>,
-    ) -> Result<(), Unwritten> {
-        let blocked = |sent| Err(Unwritten::WouldBlock(Writing::Pipe { header, sent }));
-        let Some(pipe) = pipe else {
-            return Err(Unwritten::Failed(io::Error::other("there is no pipe to write from")));
-        };
-        while sent < header.as_slice().len() {
-            match send_header(&self.stream, &header.as_slice()[sent..]).map_err(Unwritten::Failed)? {
-                Some(len) => sent += len,
-                None => return blocked(sent),
-            }
-        }
-        while pipe.held() > 0 {
-            match pipe.drain(&self.stream).map_err(Unwritten::Failed)? {
-                Spliced::Moved(_) => {}
-                Spliced::WouldBlock => return blocked(sent),
-                Spliced::Ended => {
-                    let error = io::Error::other("a pipe held less than was put into it");
-                    return Err(Unwritten::Failed(error));
-                }
-            }
-        }
         Ok(())
     }
 }

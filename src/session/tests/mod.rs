@@ -49,11 +49,22 @@ struct Driver {
 #[derive(Default)]
 struct Socket {
     reading: bool,
+    /// The open read may be answered with bytes in the pipe
+    may_pipe: bool,
     writing: bool,
+    /// The open write is a splice
+    splicing: bool,
     /// Everything written, and where the test has read it up to
     sent: Vec<u8>,
     taken: usize,
     shut_down: bool,
+}
+
+impl Socket {
+    fn start_reading(&mut self, may_pipe: bool) {
+        assert!(!std::mem::replace(&mut self.reading, true), "one read is open per side");
+        self.may_pipe = may_pipe;
+    }
 }
 
 impl Driver {
@@ -104,10 +115,10 @@ impl Driver {
                     self.trace.push(format!("connect {address}"));
                     assert!(self.connecting.replace(address).is_none(), "one connect is open at a time");
                 }
-                // Engines may answer a splice as a read.
-                Output::Read(side) | Output::SpliceIn { from: side } => {
-                    let socket = self.socket(side);
-                    assert!(!std::mem::replace(&mut socket.reading, true), "one read is open per side");
+                Output::Read(side) => self.socket(side).start_reading(false),
+                Output::SpliceIn { from } => {
+                    assert!(self.piped.is_empty(), "the pipe is emptied before it is filled again");
+                    self.socket(from).start_reading(true);
                 }
                 Output::Write { to, chunk } => {
                     assert!(!chunk.is_empty(), "nothing is written to the {to}");
@@ -123,6 +134,7 @@ impl Driver {
                     assert_eq!(piped.len(), len as usize, "all that is in the pipe");
                     let socket = self.socket(to);
                     assert!(!std::mem::replace(&mut socket.writing, true), "one write is open per side");
+                    socket.splicing = true;
                     socket.sent.extend_from_slice(header.as_slice());
                     socket.sent.extend(piped);
                 }
@@ -165,6 +177,7 @@ impl Driver {
     /// Answers the open read of the compute node with bytes in the pipe.
     fn pipe(&mut self, bytes: &[u8]) {
         assert!(std::mem::replace(&mut self.compute.reading, false), "the compute is not being read");
+        assert!(self.compute.may_pipe, "the session did not ask for a splice");
         assert!(self.piped.is_empty(), "the pipe still holds bytes");
         self.piped = bytes.to_vec();
         self.input(Input::Piped { from: Side::Compute, len: u32::try_from(bytes.len()).unwrap() });
@@ -187,9 +200,10 @@ impl Driver {
 
     /// Answers the open write to `to`.
     fn written(&mut self, to: Side) {
-        let writing = &mut self.socket(to).writing;
-        assert!(std::mem::replace(writing, false), "nothing is being written to the {to}");
-        self.input(Input::Written { to });
+        let socket = self.socket(to);
+        assert!(std::mem::replace(&mut socket.writing, false), "nothing is being written to the {to}");
+        let spliced = std::mem::replace(&mut socket.splicing, false);
+        self.input(if spliced { Input::Spliced { to } } else { Input::Written { to } });
     }
 
     /// Answers the open write to `to` with a reset.

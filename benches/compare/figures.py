@@ -1,0 +1,141 @@
+"""Medians over the rounds, ratios inside them, and the ratios that this project holds itself to."""
+
+from statistics import median
+
+
+class Figures:
+    """Looks figures up in the raw rounds."""
+
+    def __init__(self, raw):
+        self.by_key = {}
+        for run in raw:
+            if "failed" not in run:
+                self.by_key.setdefault((run["measure"], run["peer"]), {})[run["round"]] = run
+
+    def values(self, measure, peer, field):
+        rounds = self.by_key.get((measure, peer), {})
+        return {number: run[field] for number, run in rounds.items()}
+
+    def median(self, measure, peer, field):
+        values = self.values(measure, peer, field)
+        return median(values.values()) if values else None
+
+    def spread(self, measure, peer, field):
+        values = self.values(measure, peer, field).values()
+        return (min(values), max(values)) if values else None
+
+    def ratio(self, measure, ours, theirs, field):
+        """The median of the rounds' ratios: what slowed a whole round down is not in it."""
+        one, other = self.values(measure, ours, field), self.values(measure, theirs, field)
+        ratios = [one[number] / other[number] for number in one if other.get(number)]
+        return median(ratios) if ratios else None
+
+
+class Row:
+    """One ratio with its bounds. `more` is true where more is better."""
+
+    def __init__(self, number, what, engine, value, hold, stretch=None, more=False, form="{:.2f}"):
+        self.number, self.what, self.engine = number, what, engine
+        self.value, self.hold, self.stretch, self.more, self.form = value, hold, stretch, more, form
+
+    def meets(self, bound):
+        return self.value >= bound if self.more else self.value <= bound
+
+    def verdict(self):
+        if self.value is None:
+            return "not measured"
+        if self.stretch is not None and self.meets(self.stretch):
+            return "stretch"
+        return "held" if self.meets(self.hold) else "NOT HELD"
+
+    def bound(self, bound):
+        if bound is None:
+            return ""
+        return ("≥ " if self.more else "≤ ") + self.form.format(bound)
+
+    def shown(self):
+        return "" if self.value is None else self.form.format(self.value)
+
+
+ENGINES = (("epoll", "epoll"), ("uring", "io_uring"))
+
+
+def rows(figures, steps, skipped):
+    """The rows that are measured end to end, then those of the step bench."""
+    found = []
+    for engine, name in ENGINES:
+        if engine in skipped:
+            continue
+
+        def add(number, what, measure, theirs, field, hold, stretch=None, ours=engine, **how):
+            value = figures.ratio(measure, ours, theirs, field)
+            found.append(Row(number, what, name, value, hold, stretch, **how))
+
+        cpu, speed = "cpu_s_per_gb", "mb_per_s"
+        one, many = "s2c-64k", "s2c-64k-many"
+        copy = f"{engine}-copy"
+        add("1", "bulk s2c, CPU against HAProxy splice with a 1 MiB pipe", one, "haproxy-1m", cpu, 1.15, 1.0)
+        add("1", "the same, many sessions", many, "haproxy-1m", cpu, 1.15, 1.0)
+        add("1b", "bulk s2c, CPU against HAProxy splice as shipped", one, "haproxy-splice", cpu, 1.0, 0.9)
+        add("1b", "the same, many sessions", many, "haproxy-splice", cpu, 0.75, 0.6)
+        add("2", "bulk s2c, throughput against HAProxy splice with a 1 MiB pipe", one, "haproxy-1m", speed,
+            0.9, 1.0, more=True)
+        add("2", "the same, many sessions", many, "haproxy-1m", speed, 0.9, 1.0, more=True)
+        add("3", "copy path, CPU against HAProxy copy", one, "haproxy-copy", cpu, 0.75, 0.6, ours=copy)
+        for measure, label in (("echo-1", "1 session"), ("echo-1000", "1,000 sessions")):
+            add("9", f"echo, {label}, CPU against HAProxy", measure, "haproxy-copy", "cpu_us_per_echo", 1.0, 0.9)
+        add("9b", "echo, 1 session, p50 against HAProxy", "echo-1", "haproxy-copy", "p50_us", 1.05, 0.95)
+        add("10", "echo, 1,000 sessions, p99.9 against HAProxy", "echo-1000", "haproxy-copy", "p999_us", 1.2, 1.0)
+        found.append(Row("12", "idle session, bytes of process memory", name,
+                         figures.median("idle", engine, "bytes_each"), 1024, 512, form="{:.0f}"))
+        add("14", "set-up, CPU against websockify", "conn", "websockify", "cpu_us_each", 1 / 15, 1 / 20,
+            form="{:.4f}")
+        add("15", "set-ups per second against websockify", "conn", "websockify", "per_s", 25, 35, more=True,
+            form="{:.1f}")
+        add("16", "bulk s2c, CPU against websockify, splice", one, "websockify", cpu, 0.40, 0.33)
+        add("16", "bulk s2c, CPU against websockify, copy", one, "websockify", cpu, 0.60, ours=copy)
+        add("17", "bulk c2s 16 KiB, CPU against websockify", "c2s-16k", "websockify", cpu, 1 / 5, form="{:.4f}")
+        add("17", "bulk c2s 64 bytes, CPU against websockify", "c2s-64b", "websockify", cpu, 1 / 500,
+            form="{:.5f}")
+        add("18", "echo, CPU against websockify", "echo-1", "websockify", "cpu_us_per_echo", 0.5)
+        add("18", "echo, p50 against websockify", "echo-1", "websockify", "p50_us", 0.75)
+        add("19", "memory per session against websockify", "idle", "websockify", "bytes_each", 1 / 1000,
+            form="{:.5f}")
+        found.append(Row("20", "context switches per GB, bulk s2c", name,
+                         figures.median(one, engine, "switches_per_gb"), 6000, form="{:.0f}"))
+    for row in steps:
+        found.append(Row(row["row"], row["what"], row["engine"], row["value"], row["hold"], row["stretch"],
+                         form="{:.0f}" if row["hold"] >= 100 else "{:.2f}"))
+    order = {row.number: index for index, row in enumerate(found)}
+    return sorted(found, key=lambda row: (number_of(row.number), row.number, order[row.number]))
+
+
+def number_of(text):
+    return int("".join(c for c in text if c.isdigit()))
+
+
+# Fields that a person compares, the unit's name, and whether more is better.
+COMPARED = (
+    ("mb_per_s", "MB/s", True),
+    ("cpu_s_per_gb", "CPU-s/GB", False),
+    ("p50_us", "p50", False),
+    ("p99_us", "p99", False),
+    ("p999_us", "p99.9", False),
+    ("cpu_us_per_echo", "CPU per echo", False),
+    ("per_s", "set-ups per second", True),
+    ("cpu_us_each", "CPU per set-up", False),
+    ("bytes_each", "memory per idle session", False),
+    ("switches_per_gb", "context switches per GB", False),
+)
+
+
+def beaten(figures, measures, ours, theirs):
+    """Every figure in which one of `theirs` did better than `ours` by more than 5 %: (measure, unit, peer, ratio)."""
+    found = []
+    for measure in measures:
+        for field, unit, more in COMPARED:
+            for peer in theirs:
+                ratio = figures.ratio(measure.key, ours, peer.name, field)
+                if ratio is not None and (ratio < 1 / 1.05 if more else ratio > 1.05):
+                    found.append((measure, unit, peer, ratio))
+    return found

@@ -1,0 +1,101 @@
+"""compare [--quick] [--rounds N] [--only MEASURE,...] [--variants PROXY,...] [--list]
+
+Compares consolegate with other proxies on this machine and writes docs/PERFORMANCE.md; the raw rounds are kept
+in target/compare. --quick takes one short round to test the comparison itself; it, --only and --variants leave
+docs/PERFORMANCE.md alone and write target/compare/PERFORMANCE.md. The last line is "N passed, N failed": runs
+that gave figures, and runs that did not. No figure is a reason to fail.
+"""
+
+import datetime
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+
+import peers
+import report
+import rounds
+
+OUT = peers.ROOT / "target/compare"
+
+
+def arguments(words):
+    chosen = {"quick": False, "rounds": None, "only": set(), "variants": set(), "list": False}
+    words = iter(words)
+    for word in words:
+        name = word.removeprefix("--")
+        if name in ("quick", "list"):
+            chosen[name] = True
+        elif name in ("only", "variants"):
+            chosen[name] = set(next(words, "").split(","))
+        elif name == "rounds":
+            chosen[name] = int(next(words, "0"))
+        else:
+            sys.exit(__doc__)
+    chosen["rounds"] = chosen["rounds"] or (1 if chosen["quick"] else 5)
+    return chosen
+
+
+def step_bench(quick):
+    """The lines that the step bench prints, and its rows."""
+    argv = ["cargo", "bench", "--quiet", "--locked", "--bench", "steps", "--"]
+    done = subprocess.run([*argv, *(["--quick"] if quick else [])], cwd=peers.ROOT, capture_output=True, text=True,
+                          preexec_fn=lambda: os.sched_setaffinity(0, peers.PROXY_CPU))
+    lines = done.stdout.splitlines()
+    if done.returncode != 0:
+        print(f"compare: the step bench failed: {done.stderr[-500:]}", file=sys.stderr)
+    found = [json.loads(line.removeprefix("JSON ")) for line in lines if line.startswith("JSON ")]
+    return [line for line in lines if not line.startswith("JSON ")], found
+
+
+def main():
+    chosen = arguments(sys.argv[1:])
+    if chosen["list"]:
+        print("measures:", *(m.key for m in rounds.measures(chosen["quick"])))
+        print("variants:", *(p.name for p in peers.all_peers()))
+        return 0
+    # So that an interrupted run still ends what it started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    begun, date = time.monotonic(), datetime.datetime.now().astimezone()
+    OUT.mkdir(parents=True, exist_ok=True)
+    steps, step_rows = step_bench(chosen["quick"])
+    comparison = rounds.Comparison(chosen["quick"], chosen["rounds"], chosen["variants"], chosen["only"])
+    try:
+        comparison.start()
+        comparison.verify()
+        comparison.run()
+    finally:
+        comparison.stop()
+        stamp = date.strftime("%Y%m%d-%H%M%S")
+        about = {
+            "date": date.isoformat(timespec="seconds"),
+            "command": " ".join(["scripts/compare", *sys.argv[1:]]),
+            "rounds": comparison.rounds,
+            "took": f"{(time.monotonic() - begun) / 60:.0f} minutes",
+            "kernel": f"{platform.system()} {platform.release()}",
+            "machine": f"{report.cpu_model()}, {os.cpu_count()} CPUs",
+            "load average at the end": " ".join(f"{value:.2f}" for value in os.getloadavg()),
+            "CPU is read from": "cgroup v2 cpu.stat" if comparison.parent else "schedstat and cutime",
+            "order": f"seed {comparison.seed}",
+            **peers.versions(),
+        }
+        kept = {"about": about, "unavailable": comparison.unavailable, "verified": comparison.verified,
+                "runs": comparison.raw, "steps": step_rows}
+        (OUT / f"rounds-{stamp}.json").write_text(json.dumps(kept, indent=1))
+    text = report.Report(about, comparison.measures, comparison.peers, comparison.raw, steps, step_rows,
+                         comparison.unavailable, comparison.verified).text()
+    partial = chosen["quick"] or chosen["only"] or chosen["variants"]
+    path = OUT / "PERFORMANCE.md" if partial else peers.ROOT / "docs/PERFORMANCE.md"
+    path.write_text(text)
+    print(f"compare: {path.relative_to(peers.ROOT)}, raw rounds in target/compare/rounds-{stamp}.json")
+    results = [*comparison.raw, *comparison.verified.values()]
+    failed = sum("failed" in result for result in results) + (not step_rows)
+    print(f"{len(results) - failed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,129 @@
+"""The measures, and how they are taken: every proxy in every round, in a new order each time."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+
+import peers
+
+KIB = 1024
+LOAD = peers.ROOT / "target/release/examples/load"
+
+# A run whose proxy hangs is given up after this, and counts as a failure of that proxy.
+RUN_SECONDS_MAX = 180
+
+
+class Measure:
+    """One thing that is measured: a mode of the load generator and its options."""
+
+    def __init__(self, key, title, mode, fresh=False, skip=(), special=None, **options):
+        self.key, self.title, self.mode, self.options = key, title, mode, options
+        self.fresh = fresh  # on processes that have served nobody yet
+        self.skip = skip
+        self.special = special or {}  # options of single proxies
+
+    def argv(self, peer):
+        options = {**self.options, **self.special.get(peer.name, {})}
+        words = [w for key, value in options.items() for w in (f"--{key.replace('_', '-')}", str(value))]
+        return [str(LOAD), self.mode, *words, *peer.load_options()]
+
+
+def measures(quick):
+    millis, warm = (150, 50) if quick else (800, 200)
+    found = []
+    sizes = [16, 64] if quick else [1, 16, 64, 256]
+    for mode, title in (("s2c", "server to client"), ("c2s", "client to server")):
+        for size in sizes:
+            found.append(Measure(f"{mode}-{size}k", f"{title}, {size} KiB writes", mode,
+                                 bytes=size * KIB, sessions=1, millis=millis, warm_ms=warm))
+    found.append(Measure("c2s-64b", "client to server, 64-byte writes", "c2s",
+                         bytes=64, sessions=1, millis=millis, warm_ms=warm))
+    many = 4 if quick else 16
+    found.append(Measure("s2c-64k-many", f"server to client, {many} sessions, 64 KiB writes", "s2c",
+                         bytes=64 * KIB, sessions=many, millis=millis, warm_ms=warm))
+    echo = 200 if quick else 2000
+    found.append(Measure("echo-1", "1 session, one after the other", "echo", sessions=1, rate=0, millis=echo))
+    for sessions, rate in ((20, 500),) if quick else ((100, 2000), (1000, 4000)):
+        found.append(Measure(f"echo-{sessions}", f"{sessions} sessions, {rate} messages a second", "echo",
+                             sessions=sessions, rate=rate, millis=echo))
+    found.append(Measure("conn", "set-ups", "conn", millis=max(millis, 400), warm_ms=warm))
+    few = {"sessions": 10 if quick else 30}
+    found.append(Measure("idle", "idle sessions", "idle", fresh=True, special={"websockify": few},
+                         sessions=100 if quick else 1000, millis=300, warm_ms=200))
+    return found
+
+
+def run_load(measure, peer, compute_port):
+    """The figures of one run, or {"failed": why}."""
+    argv = [*measure.argv(peer), "--listen", str(compute_port)]
+    try:
+        done = subprocess.run(
+            argv, capture_output=True, text=True, timeout=RUN_SECONDS_MAX,
+            preexec_fn=lambda: os.sched_setaffinity(0, peers.LOAD_CPU),
+        )
+    except subprocess.TimeoutExpired:
+        return {"failed": f"no end after {RUN_SECONDS_MAX} s"}
+    if done.returncode != 0:
+        return {"failed": done.stderr.strip()[-300:] or f"status {done.returncode}"}
+    return json.loads(done.stdout)
+
+
+class Comparison:
+    """All rounds of all measures. `raw` is what is kept."""
+
+    def __init__(self, quick, rounds, variants, keys):
+        self.rounds, self.quick = rounds, quick
+        self.compute_port = peers.free_port()
+        self.parent = peers.cgroup_parent()
+        self.measures = [m for m in measures(quick) if not keys or m.key in keys]
+        self.peers = [p for p in peers.all_peers() if not variants or p.name in variants]
+        self.unavailable, self.verified, self.raw = {}, {}, []
+        self.seed = random.randrange(1 << 32)
+        self.random = random.Random(self.seed)
+
+    def start(self):
+        for peer in list(self.peers):
+            try:
+                peer.start(self.compute_port, self.parent)
+            except (peers.Unavailable, subprocess.CalledProcessError, OSError) as why:
+                print(f"compare: without {peer.label}: {why}", flush=True)
+                self.unavailable[peer.name] = str(why)
+                peer.stop()
+                self.peers.remove(peer)
+
+    def stop(self):
+        for peer in self.peers:
+            peer.stop()
+
+    def verify(self):
+        """Before anything is measured, every byte is compared once through every proxy."""
+        sessions, size = (4, 1 << 20) if self.quick else (16, 8 << 20)
+        check = Measure("verify", "", "verify", sessions=sessions, bytes=size)
+        for peer in self.peers:
+            self.verified[peer.name] = run_load(check, peer, self.compute_port)
+            peer.settle()
+            print(f"compare: every byte through {peer.label}: {self.verified[peer.name]}", flush=True)
+
+    def run(self):
+        for number in range(1, self.rounds + 1):
+            begun = time.monotonic()
+            for measure in self.measures:
+                order = [peer for peer in self.peers if peer.name not in measure.skip]
+                self.random.shuffle(order)
+                for peer in order:
+                    self.one(number, measure, peer)
+            print(f"compare: round {number} of {self.rounds} took {time.monotonic() - begun:.0f} s", flush=True)
+
+    def one(self, number, measure, peer):
+        if measure.fresh:
+            peer.stop()
+            peer.start(self.compute_port, self.parent)
+        figures = run_load(measure, peer, self.compute_port)
+        peer.settle()
+        if "failed" in figures:
+            print(f"compare: {measure.key} {peer.name}: {figures['failed']}", file=sys.stderr, flush=True)
+        self.raw.append({"round": number, "measure": measure.key, "peer": peer.name, "load": os.getloadavg()[0],
+                         **figures})

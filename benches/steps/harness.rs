@@ -1,0 +1,84 @@
+//! Both ends of every session, on the same thread as the relay between them.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+/// Which way the bytes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    ToTenant,
+    ToCompute,
+}
+
+/// The ends of one session that the relay does not have.
+pub(crate) struct Ends {
+    pub(crate) tenant: TcpStream,
+    pub(crate) compute: TcpStream,
+}
+
+/// Something that moves bytes between the other ends.
+pub(crate) trait Relay {
+    fn name(&self) -> &'static str;
+
+    /// Whether tenants send masked frames.
+    fn framed(&self) -> bool;
+
+    fn ends(&mut self) -> &mut [Ends];
+
+    /// Moves `waiting` bytes in that direction, all there are; returns how many it sent on.
+    fn run(&mut self, direction: Direction, waiting: usize) -> usize;
+}
+
+/// One step: `size` bytes are made to wait for each session, moved, and taken away again. The time of the
+/// move, and the context switches in it.
+pub(crate) fn step(relay: &mut dyn Relay, direction: Direction, size: usize) -> (Duration, u64) {
+    let message = match direction {
+        Direction::ToCompute if relay.framed() => masked(size),
+        _ => vec![0x5a; size],
+    };
+    for ends in relay.ends() {
+        let from = if direction == Direction::ToTenant { &mut ends.compute } else { &mut ends.tenant };
+        from.write_all(&message).unwrap();
+    }
+    let waiting = message.len() * relay.ends().len();
+    let switches = context_switches();
+    let begun = Instant::now();
+    let sent = relay.run(direction, waiting);
+    let time = begun.elapsed();
+    let switches = context_switches() - switches;
+    let sessions = relay.ends().len();
+    assert_eq!(sent % sessions, 0, "sessions were treated differently");
+    let mut buffer = vec![0; sent / sessions];
+    for ends in relay.ends() {
+        let to = if direction == Direction::ToTenant { &mut ends.tenant } else { &mut ends.compute };
+        to.read_exact(&mut buffer).unwrap();
+    }
+    (time, switches)
+}
+
+/// A masked binary frame of `len` bytes (RFC 6455 section 5.2).
+fn masked(len: usize) -> Vec<u8> {
+    let mut frame = vec![0x82];
+    if len < 126 {
+        frame.push(0x80 | u8::try_from(len).unwrap());
+    } else {
+        frame.push(0x80 | 126);
+        frame.extend(u16::try_from(len).unwrap().to_be_bytes());
+    }
+    frame.extend([1, 2, 3, 4]);
+    frame.extend([1, 2, 3, 4].iter().cycle().take(len).map(|key| 0x5a ^ key));
+    frame
+}
+
+/// Of all threads of this process: a kernel's helper threads give themselves away here.
+fn context_switches() -> u64 {
+    let tasks = fs::read_dir("/proc/self/task").unwrap();
+    let statuses = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("status")).ok());
+    let count = |status: String| {
+        let lines = status.lines().filter(|line| line.contains("ctxt_switches:"));
+        lines.filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok()).sum::<u64>()
+    };
+    statuses.map(count).sum()
+}

@@ -1,0 +1,198 @@
+//! The program's worker on its engines.
+
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::time::Instant;
+
+use consolegate::console::{ConnectInfo, ConsoleType};
+use consolegate::engine::epoll::EpollEngine;
+use consolegate::engine::{Engine, Event, PipeBudget, SessionId, Wake, Worker, WorkerSettings, listener};
+use consolegate::session::{Authorizer, Input, Limits, Output, Overloaded, Question, Reply, Settings};
+
+use crate::harness::{Direction, Ends, Relay};
+
+/// Every engine this machine has, copying only and splicing what is bulk.
+pub(crate) fn all(sessions: usize) -> Vec<Box<dyn Relay>> {
+    let mut relays: Vec<Box<dyn Relay>> = Vec::new();
+    for (name, splice) in [("epoll", false), ("epoll splice", true)] {
+        relays.push(Box::new(Ours::new(name, sessions, splice, epoll)));
+    }
+    relays
+}
+
+pub(crate) fn epoll(listener: TcpListener, limits: &Limits) -> io::Result<EpollEngine> {
+    EpollEngine::new(listener, limits, PipeBudget::new(limits))
+}
+
+/// A worker and the other ends of its sessions.
+pub(crate) struct Ours<E: Engine> {
+    name: &'static str,
+    worker: Worker<Counted<E>>,
+    ends: Vec<Ends>,
+    /// Where the worker listens
+    address: SocketAddr,
+    console: TcpListener,
+}
+
+impl<E: Engine> Ours<E> {
+    pub(crate) fn new(
+        name: &'static str,
+        sessions: usize,
+        splice: bool,
+        engine: fn(TcpListener, &Limits) -> io::Result<E>,
+    ) -> Self {
+        let mut settings = Settings::for_console(ConsoleType::Serial);
+        // Nothing but the bytes of the step is to be sent.
+        assert!(settings.limits.set("ping_interval_ms", 0));
+        if !splice {
+            assert!(settings.limits.set("splice_from_bytes", 0));
+        }
+        settings.limits.sessions_max = 100_000;
+        let console = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let listener = listener::bind_all(SocketAddr::from(([127, 0, 0, 1], 0)), 1).unwrap().remove(0);
+        let address = listener.local_addr().unwrap();
+        let engine = Counted::new(engine(listener, &settings.limits).unwrap());
+        let authorizer = Arc::new(Yes(console.local_addr().unwrap()));
+        let shared = WorkerSettings { settings: Arc::new(settings), authorizer, numbers: Arc::default() };
+        let mut ours = Self { name, worker: Worker::new(engine, shared), ends: Vec::new(), address, console };
+        ours.open(sessions);
+        ours
+    }
+
+    /// Opens so many sessions more.
+    pub(crate) fn open(&mut self, sessions: usize) {
+        for _ in 0..sessions {
+            self.open_one();
+        }
+    }
+
+    fn open_one(&mut self) {
+        let mut tenant = TcpStream::connect(self.address).unwrap();
+        tenant.set_nodelay(true).unwrap();
+        tenant
+            .write_all(
+                b"GET /?token=1 HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                  Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
+            )
+            .unwrap();
+        let relaying = |worker: &Worker<Counted<E>>| {
+            worker.sessions().filter(|session| session.phase_name() == "relaying").count()
+        };
+        while relaying(&self.worker) <= self.ends.len() {
+            self.worker.turn().unwrap();
+        }
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            tenant.read_exact(&mut byte).unwrap();
+            head.extend(byte);
+        }
+        assert!(head.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&head));
+        let (compute, _) = self.console.accept().unwrap();
+        compute.set_nodelay(true).unwrap();
+        self.ends.push(Ends { tenant, compute });
+    }
+}
+
+impl<E: Engine> Relay for Ours<E> {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn framed(&self) -> bool {
+        true
+    }
+
+    fn ends(&mut self) -> &mut [Ends] {
+        &mut self.ends
+    }
+
+    fn run(&mut self, _direction: Direction, waiting: usize) -> usize {
+        let counted = self.worker.engine_mut();
+        (counted.received, counted.sent) = (0, 0);
+        loop {
+            self.worker.turn().unwrap();
+            let counted = self.worker.engine_mut();
+            if counted.received >= waiting && counted.writes_open == 0 {
+                assert_eq!(counted.received, waiting, "bytes out of nowhere");
+                return counted.sent;
+            }
+        }
+    }
+}
+
+/// An engine, and what went through it: tells when a step is over.
+pub(crate) struct Counted<E> {
+    engine: E,
+    received: usize,
+    sent: usize,
+    writes_open: usize,
+}
+
+impl<E> Counted<E> {
+    fn new(engine: E) -> Self {
+        Self { engine, received: 0, sent: 0, writes_open: 0 }
+    }
+}
+
+impl<E: Engine> Engine for Counted<E> {
+    fn now(&self) -> Instant {
+        self.engine.now()
+    }
+
+    fn submit(&mut self, id: SessionId, output: Output) {
+        let len = match &output {
+            Output::Write { chunk, .. } => chunk.len(),
+            Output::SpliceOut { header, len, .. } => header.as_slice().len() + usize::try_from(*len).unwrap(),
+            _ => 0,
+        };
+        self.sent += len;
+        self.writes_open += usize::from(len > 0);
+        self.engine.submit(id, output);
+    }
+
+    fn wait(&mut self, deadline: Option<Instant>, events: &mut Vec<Event>) -> io::Result<()> {
+        self.engine.wait(deadline, events)?;
+        for event in events.iter() {
+            let Event::Completed { input, .. } = event else { continue };
+            match input {
+                Input::Received { chunk, .. } => self.received += chunk.len(),
+                Input::Piped { len, .. } => self.received += usize::try_from(*len).unwrap(),
+                Input::Written { .. } | Input::Spliced { .. } => self.writes_open -= 1,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn stop_accepting(&mut self) {
+        self.engine.stop_accepting();
+    }
+
+    fn waker(&self) -> Arc<dyn Wake> {
+        self.engine.waker()
+    }
+}
+
+/// A control thread that knows one console and lets everybody use it.
+struct Yes(SocketAddr);
+
+impl Authorizer for Yes {
+    fn ask(&self, question: Question, reply: Reply) -> Result<(), Overloaded> {
+        reply(match question {
+            Question::Authorize(_) => Input::Authorized(Box::new(ConnectInfo {
+                console_type: ConsoleType::Serial,
+                host: self.0.ip().to_string(),
+                port: self.0.port(),
+                internal_access_path: None,
+                instance_uuid: "11111111-2222-3333-4444-555555555555".to_owned(),
+                expires: 0,
+                access_url_base: None,
+            })),
+            Question::Resolve { .. } => Input::Resolved(vec![self.0]),
+            Question::OpenFile { .. } | Question::ReadFile { .. } => return Err(Overloaded),
+        });
+        Ok(())
+    }
+}

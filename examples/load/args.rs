@@ -1,0 +1,61 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::Outcome;
+
+/// What to do to whom.
+pub(crate) struct Args {
+    pub(crate) mode: String,
+    pub(crate) target: u16,
+    pub(crate) listen: u16,
+    /// `None` for plain TCP
+    pub(crate) upgrade: Option<String>,
+    pub(crate) sessions: usize,
+    pub(crate) bytes: usize,
+    /// Messages a second over all sessions; 0 sends the next when the last came back
+    pub(crate) rate: u64,
+    pub(crate) warm: Duration,
+    pub(crate) window: Duration,
+    pub(crate) pid: Option<u32>,
+    pub(crate) cgroup: Option<PathBuf>,
+}
+
+impl Args {
+    pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Outcome<Self> {
+        let mut args = Self {
+            mode: words.next().ok_or("usage: load MODE --target PORT --listen PORT ...")?,
+            target: 0,
+            listen: 0,
+            upgrade: None,
+            sessions: 1,
+            bytes: 65_536,
+            rate: 0,
+            warm: Duration::from_millis(200),
+            window: Duration::from_millis(800),
+            pid: None,
+            cgroup: None,
+        };
+        while let Some(option) = words.next() {
+            let value = words.next().ok_or_else(|| format!("{option} needs a value"))?;
+            match option.as_str() {
+                "--target" => args.target = value.parse()?,
+                "--listen" => args.listen = value.parse()?,
+                "--upgrade" => args.upgrade = Some(value),
+                "--sessions" => args.sessions = value.parse()?,
+                "--bytes" => args.bytes = value.parse()?,
+                "--rate" => args.rate = value.parse()?,
+                "--warm-ms" => args.warm = Duration::from_millis(value.parse()?),
+                "--millis" => args.window = Duration::from_millis(value.parse()?),
+                "--pid" => args.pid = Some(value.parse()?),
+                "--cgroup" => args.cgroup = Some(value.into()),
+                _ => return Err(format!("unknown option {option}").into()),
+            }
+        }
+        if args.target == 0 || args.listen == 0 || args.sessions == 0 || args.bytes == 0 {
+            return Err("--target, --listen, --sessions and --bytes must not be 0".into());
+        }
+        Ok(args)
+    }
+}

@@ -1,0 +1,196 @@
+//! Messages of 64 bytes there and back. Each carries the time it was sent at.
+//!
+//! With a rate the sends keep to their schedule and never wait for answers, so a proxy that falls behind
+//! shows it in every message that waits. Without one the next message leaves when the last came back.
+
+use std::collections::HashMap;
+use std::io::{ErrorKind, Read, Write};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use mio::{Events, Interest, Poll, Token};
+use serde_json::{Value, json};
+
+use crate::Outcome;
+use crate::account::{Account, Used};
+use crate::args::Args;
+use crate::station::{Role, Station};
+use crate::tenant::Tenant;
+use crate::wire::{Unframer, message};
+
+const MESSAGE_BYTES: usize = 64;
+
+/// How long the last answers may take after the last message was sent.
+const STRAGGLERS: Duration = Duration::from_secs(2);
+
+/// Nanoseconds, three digits.
+type Latencies = Histogram<u64>;
+
+pub(crate) fn run(args: &Args) -> Outcome<Value> {
+    let node = Station::listen(args.listen, Role::Echo)?;
+    let tenants = Tenant::connect_all(args, args.sessions, true)?;
+    let account = Account::new(args);
+    let begun = Instant::now();
+    let before = account.used();
+    let (latencies, sent, used) =
+        if args.rate == 0 { closed_loop(args, tenants, begun)? } else { scheduled(args, tenants, begun)? };
+    let used = used(&account).since(before);
+    node.stop()?;
+    let us = |quantile| latencies.value_at_quantile(quantile) as f64 / 1e3;
+    let answered = latencies.len();
+    if answered == 0 {
+        return Err("no message came back".into());
+    }
+    Ok(json!({
+        "sent": sent,
+        "unanswered": sent.saturating_sub(answered),
+        "p50_us": us(0.5),
+        "p99_us": us(0.99),
+        "p999_us": us(0.999),
+        "max_us": us(1.0),
+        "cpu_us_per_echo": used.cpu_ns as f64 / 1e3 / answered as f64,
+    }))
+}
+
+/// Latencies, messages sent, and how to read the books at the end: the connections in it stay open until then.
+type Run = (Latencies, u64, Box<dyn FnOnce(&Account) -> Used>);
+
+fn closed_loop(args: &Args, mut tenants: Vec<Tenant>, begun: Instant) -> Outcome<Run> {
+    let mut latencies = Latencies::new(3)?;
+    let mut sent = 0;
+    let bytes = [0x5a; MESSAGE_BYTES];
+    'window: loop {
+        for tenant in &mut tenants {
+            if begun.elapsed() >= args.window {
+                break 'window;
+            }
+            let wire = message(&bytes, tenant.framed)?;
+            let at = Instant::now();
+            tenant.stream.write_all(&wire)?;
+            tenant.take(MESSAGE_BYTES)?;
+            latencies.record(nanos(at.elapsed()))?;
+            sent += 1;
+        }
+    }
+    Ok((latencies, sent, Box::new(move |account| used_while(tenants, account))))
+}
+
+fn used_while<T>(open: T, account: &Account) -> Used {
+    let used = account.used();
+    drop(open);
+    used
+}
+
+fn scheduled(args: &Args, tenants: Vec<Tenant>, begun: Instant) -> Outcome<Run> {
+    let framed = args.upgrade.is_some();
+    let mut poll = Poll::new()?;
+    let mut receivers = HashMap::new();
+    let mut senders = Vec::new();
+    for (index, tenant) in tenants.into_iter().enumerate() {
+        tenant.stream.set_nonblocking(true)?;
+        senders.push(tenant.stream.try_clone()?);
+        let mut stream = mio::net::TcpStream::from_std(tenant.stream);
+        poll.registry().register(&mut stream, Token(index), Interest::READABLE)?;
+        receivers.insert(index, Receiver { stream, unframer: Unframer::default(), partial: Vec::new() });
+    }
+    let (rate, window) = (args.rate, args.window);
+    let sending = thread::spawn(move || send_on_schedule(&mut senders, framed, rate, window, begun));
+
+    let mut latencies = Latencies::new(3)?;
+    let mut events = Events::with_capacity(1_024);
+    let mut buffer = vec![0; 65_536];
+    let mut sent = None;
+    let mut sending = Some(sending);
+    while sent.is_none_or(|sent| latencies.len() < sent) && begun.elapsed() < window + STRAGGLERS {
+        if sending.as_ref().is_some_and(thread::JoinHandle::is_finished)
+            && let Some(thread) = sending.take()
+        {
+            sent = Some(thread.join().unwrap_or_else(|_| Err("the sender panicked".into()))?);
+            continue;
+        }
+        match poll.poll(&mut events, Some(Duration::from_millis(20))) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            result => result?,
+        }
+        for event in &events {
+            if let Some(receiver) = receivers.get_mut(&event.token().0) {
+                receiver.receive(framed, begun, &mut buffer, &mut latencies)?;
+            }
+        }
+    }
+    if let Some(thread) = sending.take() {
+        sent = Some(thread.join().unwrap_or_else(|_| Err("the sender panicked".into()))?);
+    }
+    Ok((latencies, sent.unwrap_or(0), Box::new(move |account| used_while(receivers, account))))
+}
+
+/// Returns how many messages were sent.
+fn send_on_schedule(
+    streams: &mut [std::net::TcpStream],
+    framed: bool,
+    rate: u64,
+    window: Duration,
+    begun: Instant,
+) -> Outcome<u64> {
+    let messages = rate * nanos(window) / 1_000_000_000;
+    let mut payload = [0x5a; MESSAGE_BYTES];
+    for number in 0..messages {
+        let due = begun + Duration::from_nanos(number * 1_000_000_000 / rate);
+        let now = Instant::now();
+        if due > now {
+            thread::sleep(due - now);
+        }
+        payload[..8].copy_from_slice(&nanos(begun.elapsed()).to_le_bytes());
+        let index = usize::try_from(number)? % streams.len();
+        // 64 bytes find no room only when thousands of messages wait already: then the run is void.
+        streams[index].write_all(&message(&payload, framed)?)?;
+    }
+    Ok(messages)
+}
+
+struct Receiver {
+    stream: mio::net::TcpStream,
+    unframer: Unframer,
+    /// The front of a message
+    partial: Vec<u8>,
+}
+
+impl Receiver {
+    fn receive(
+        &mut self,
+        framed: bool,
+        begun: Instant,
+        buffer: &mut [u8],
+        latencies: &mut Latencies,
+    ) -> Outcome<()> {
+        loop {
+            let len = match self.stream.read(buffer) {
+                Ok(0) => return Err("the proxy ended a connection".into()),
+                Ok(len) => len,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error.into()),
+            };
+            let partial = &mut self.partial;
+            if framed {
+                self.unframer.feed(&buffer[..len], |payload| partial.extend(payload))?;
+            } else {
+                partial.extend(&buffer[..len]);
+            }
+            let now = nanos(begun.elapsed());
+            let whole = partial.len() / MESSAGE_BYTES * MESSAGE_BYTES;
+            for message in partial.drain(..whole).as_slice().chunks_exact(MESSAGE_BYTES) {
+                let mut sent = [0; 8];
+                sent.copy_from_slice(&message[..8]);
+                latencies.record(now.saturating_sub(u64::from_le_bytes(sent)))?;
+            }
+            if len < buffer.len() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

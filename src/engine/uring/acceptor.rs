@@ -1,0 +1,94 @@
+//! When to accept: one multishot operation, taken back at the limit and while the process lacks descriptors.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsFd;
+use std::time::Instant;
+
+use super::operation::{Key, Operation};
+use super::ring::Ring;
+use super::submission::FileSlot;
+use crate::engine::accept::{ACCEPT_PAUSE, is_of_one_connection};
+
+/// The listening socket and the operation on it.
+pub(super) struct Acceptor {
+    listener: Option<TcpListener>,
+    armed: Option<Key>,
+    cancelling: bool,
+    paused_until: Option<Instant>,
+    /// Accepted beyond the limit, before the kernel took note of the cancellation: no more than the listen
+    /// queue held.
+    surplus: VecDeque<TcpStream>,
+}
+
+impl Acceptor {
+    /// Takes the listener; nothing is accepted before [`Acceptor::update`].
+    pub(super) fn new(listener: TcpListener, ring: &Ring) -> io::Result<Self> {
+        // A nonblocking socket's operations end with WouldBlock instead of waiting.
+        listener.set_nonblocking(false)?;
+        ring.set_file(FileSlot::LISTENER, Some(listener.as_fd()))?;
+        Ok(Self {
+            listener: Some(listener),
+            armed: None,
+            cancelling: false,
+            paused_until: None,
+            surplus: VecDeque::new(),
+        })
+    }
+
+    /// Starts or cancels the operation, according to whether there is room for another connection.
+    pub(super) fn update(&mut self, ring: &mut Ring, room: bool) {
+        if self.paused_until.is_some_and(|until| Instant::now() >= until) {
+            self.paused_until = None;
+        }
+        let wanted = room && self.listener.is_some() && self.paused_until.is_none();
+        match self.armed {
+            None if wanted => self.armed = Some(ring.start(Operation::Accept)),
+            Some(target) if !wanted && !self.cancelling => {
+                ring.start(Operation::Cancel { id: None, target });
+                self.cancelling = true;
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes a completion of the operation.
+    pub(super) fn completed(&mut self, result: io::Result<TcpStream>, more: bool) {
+        if !more {
+            self.armed = None;
+            self.cancelling = false;
+        }
+        match result {
+            Ok(stream) if self.listener.is_some() => self.surplus.push_back(stream),
+            // Accepted while listening ended.
+            Ok(_) => {}
+            Err(error) if error.raw_os_error() == Some(libc::ECANCELED) || is_of_one_connection(&error) => {}
+            Err(error) => {
+                tracing::warn!("no connection can be accepted for {ACCEPT_PAUSE:?}: {error}");
+                self.paused_until = Some(Instant::now() + ACCEPT_PAUSE);
+            }
+        }
+    }
+
+    /// The next connection that was accepted and has no slot yet.
+    pub(super) fn next(&mut self) -> Option<TcpStream> {
+        self.surplus.pop_front()
+    }
+
+    /// When accepting goes on after a failure.
+    pub(super) fn paused_until(&self) -> Option<Instant> {
+        self.paused_until
+    }
+
+    /// Stops for good.
+    pub(super) fn stop(&mut self, ring: &mut Ring) {
+        self.listener = None;
+        self.surplus.clear();
+        self.paused_until = None;
+        if let Err(error) = ring.set_file(FileSlot::LISTENER, None) {
+            tracing::warn!("the listener could not be taken out of the ring: {error}");
+        }
+        self.update(ring, false);
+    }
+}

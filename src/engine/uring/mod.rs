@@ -1,0 +1,445 @@
+//! The engine on `io_uring`: one ring for each worker, one system call for each turn.
+//!
+//! All operations of a turn are handed over by one `io_uring_enter`, which also waits for completions:
+//! multishot accept, connect with a linked timeout, receive into a registered ring of buffers, send. Only
+//! bulk data and rare events take calls of their own. A socket that keeps filling buffers is read with recv(2)
+//! or spliced with splice(2), after the ring has polled it; the ring's own splice and shutdown would go to a
+//! thread of the kernel's, which costs ten times the call.
+//!
+//! It needs what Linux 6.1 has; [`super::detect`] finds out.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use io_uring::types::Timespec;
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, SockaddrStorage, recv, socket};
+
+use super::accept::set_options;
+use super::pipes::{PipedFrame, Pipes};
+use super::pool::Pool;
+use super::{Engine, Event, PipeBudget, SessionId, Wake, descriptors};
+use crate::proto::bytes::Chunk;
+use crate::session::limits::{Limits, duration, size};
+use crate::session::{Failure, Input, Output, Side};
+
+mod acceptor;
+mod buffers;
+mod connection;
+mod operation;
+mod probe;
+mod ring;
+mod splice;
+mod submission;
+
+use acceptor::Acceptor;
+use connection::{Connections, Returned};
+use operation::Operation;
+pub use probe::{Unavailable, probe};
+use ring::{Completion, Ring};
+use submission::FileSlot;
+
+/// Most connections of one worker: the kernel's file tables hold 2^20 entries.
+const CONNECTIONS_MAX: u64 = 500_000;
+
+/// One worker's connections, on `io_uring`. It works only on the thread that made it.
+pub struct UringEngine {
+    // Dropped first: nothing is under way any more when the sockets close.
+    ring: Ring,
+    waker: Arc<EventWaker>,
+    acceptor: Acceptor,
+    connections: Connections,
+    completed: Vec<Event>,
+    /// Reads that found no buffer in the ring, to be started again in the next turn
+    starved: Vec<(SessionId, Side)>,
+    /// Times that this happened
+    starvations: u64,
+    /// Buffers for bulk reads
+    pool: Pool,
+    pipes: Pipes,
+    connect_timeout: Duration,
+}
+
+impl UringEngine {
+    /// An engine that accepts from `listener`.
+    ///
+    /// # Errors
+    ///
+    /// The kernel denied the ring or something of it: [`probe()`] tells beforehand.
+    pub fn new(listener: TcpListener, limits: &Limits, pipes: PipeBudget) -> io::Result<Self> {
+        // The kernel makes no file table larger than the descriptor limit.
+        let files_max = descriptors::limit().saturating_sub(FileSlot::RESERVED.into());
+        let connections_max = limits.sessions_max.min(CONNECTIONS_MAX).min(files_max / 2);
+        let connections_max = u32::try_from(connections_max).unwrap_or(u32::MAX);
+        let pool_bytes = size(limits.pool_bytes) / 2;
+        let ring = Ring::new(connections_max, size(limits.read_bytes), pool_bytes)
+            .map_err(|(step, error)| io::Error::new(error.kind(), format!("{step}: {error}")))?;
+        Ok(Self {
+            waker: Arc::new(EventWaker(ring.event()?)),
+            acceptor: Acceptor::new(listener, &ring)?,
+            connections: Connections::new(connections_max),
+            completed: Vec::new(),
+            starved: Vec::new(),
+            starvations: 0,
+            pool: Pool::new(size(limits.read_bytes), pool_bytes),
+            pipes: Pipes::new(pipes, limits),
+            connect_timeout: duration(limits.connect_timeout_ms),
+            ring,
+        })
+    }
+
+    /// Operations that the kernel has not completed.
+    #[must_use]
+    pub fn under_way(&self) -> usize {
+        self.ring.under_way()
+    }
+
+    /// Times that a read found no buffer, because more sockets had bytes at once than the ring has buffers.
+    #[must_use]
+    pub fn starvations(&self) -> u64 {
+        self.starvations
+    }
+
+    /// Times that completions did not fit the queue.
+    #[must_use]
+    pub fn overflows(&self) -> u64 {
+        self.ring.overflows()
+    }
+
+    fn complete(&mut self, completion: Completion) {
+        match completion {
+            Completion::Accepted { result, more } => self.acceptor.completed(result, more),
+            Completion::Woken => self.completed.push(Event::Woken),
+            Completion::Received { id, from, result, more } => self.received(id, from, result, more),
+            Completion::Sent { id, to, chunk, result } => self.sent(id, to, chunk, result),
+            Completion::Connected { id, result } => self.connected(id, result),
+            Completion::Polled { id, side, awaited } => self.polled(id, side, awaited),
+            Completion::Counted(id) => {
+                if matches!(self.connections.returned(id), Returned::Over) {
+                    self.release(id);
+                }
+            }
+            Completion::Nothing => {}
+        }
+    }
+
+    fn report(&mut self, id: SessionId, input: Input) {
+        self.completed.push(Event::Completed { id, input });
+    }
+
+    /// Gives connections that were accepted their slots, as long as there are any.
+    fn adopt(&mut self) {
+        while self.connections.has_room()
+            && let Some(stream) = self.acceptor.next()
+        {
+            // Fails for a connection that has been reset meanwhile.
+            let Ok(peer) = stream.peer_addr() else { continue };
+            if let Err(error) = set_options(&stream) {
+                tracing::debug!("a connection could not be taken: {error}");
+                continue;
+            }
+            let id = self.connections.insert(stream);
+            if let Err(error) = self.register(id, Side::Tenant) {
+                tracing::warn!("a connection could not be taken: {error}");
+                self.connections.close(id);
+                self.connections.remove(id);
+                continue;
+            }
+            self.completed.push(Event::Accepted { id, peer });
+        }
+    }
+
+    /// Puts a socket into the ring's file table.
+    fn register(&mut self, id: SessionId, side: Side) -> io::Result<()> {
+        let Some(connection) = self.connections.live(id) else { return Ok(()) };
+        let stream = connection.socket(side).stream.as_ref();
+        self.ring.set_file(FileSlot::of(id.index, side), stream.map(AsFd::as_fd))
+    }
+
+    fn read(&mut self, id: SessionId, from: Side) {
+        let Some(connection) = self.connections.live(id) else { return };
+        let socket = connection.socket(from);
+        let Some(stream) = &socket.stream else { return };
+        debug_assert!(socket.receiving.is_none(), "one read is open at a time");
+        if socket.bulk {
+            match read_bulk(stream, &mut self.pool) {
+                Ok(chunk) if chunk.is_empty() => return self.report(id, Input::Ended { from }),
+                Ok(chunk) => {
+                    socket.bulk = chunk.len() >= self.ring.buffer_bytes();
+                    return self.report(id, Input::Received { from, chunk });
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    socket.bulk = false;
+                    socket.drained = true;
+                }
+                Err(source) => return self.report(id, Input::Failed(Failure::Read { from, source })),
+            }
+        }
+        let wait_first = std::mem::take(&mut socket.drained);
+        socket.receiving = Some(self.ring.start(Operation::Recv { id, from, wait_first }));
+        connection.started(1);
+    }
+
+    fn received(&mut self, id: SessionId, from: Side, result: io::Result<Chunk>, more: bool) {
+        let buffer_bytes = self.ring.buffer_bytes();
+        let connection = match self.connections.returned(id) {
+            Returned::Live(connection) => connection,
+            Returned::Closing => return self.recycle_result(result),
+            Returned::Over => {
+                self.recycle_result(result);
+                return self.release(id);
+            }
+        };
+        let socket = connection.socket(from);
+        socket.receiving = None;
+        match result {
+            Ok(chunk) if chunk.is_empty() => {
+                self.recycle(chunk);
+                self.report(id, Input::Ended { from });
+            }
+            Ok(chunk) => {
+                socket.bulk = chunk.len() >= buffer_bytes;
+                socket.drained = !more;
+                self.report(id, Input::Received { from, chunk });
+            }
+            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                self.starvations += 1;
+                self.starved.push((id, from));
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => self.read(id, from),
+            Err(source) => self.report(id, Input::Failed(Failure::Read { from, source })),
+        }
+    }
+
+    fn write(&mut self, id: SessionId, to: Side, chunk: Chunk) {
+        let Some(connection) = self.connections.live(id) else { return self.recycle(chunk) };
+        let socket = connection.socket(to);
+        debug_assert!(socket.sending.is_none(), "one write is open at a time");
+        if socket.stream.is_none() {
+            return self.recycle(chunk);
+        }
+        if chunk.is_empty() {
+            self.recycle(chunk);
+            return self.report(id, Input::Written { to });
+        }
+        socket.sending = Some(self.ring.start(Operation::Send { id, to, chunk }));
+        connection.started(1);
+    }
+
+    fn sent(&mut self, id: SessionId, to: Side, mut chunk: Chunk, result: io::Result<usize>) {
+        let connection = match self.connections.returned(id) {
+            Returned::Live(connection) => connection,
+            Returned::Closing => return self.recycle(chunk),
+            Returned::Over => {
+                self.recycle(chunk);
+                return self.release(id);
+            }
+        };
+        let socket = connection.socket(to);
+        socket.sending = None;
+        let input = match result {
+            Ok(len) if len > 0 => {
+                chunk.advance(len);
+                if !chunk.is_empty() {
+                    return self.write(id, to, chunk);
+                }
+                Input::Written { to }
+            }
+            Ok(_) => Input::Failed(Failure::Write { to, source: ErrorKind::WriteZero.into() }),
+            Err(error) if error.kind() == ErrorKind::Interrupted => return self.write(id, to, chunk),
+            Err(source) => Input::Failed(Failure::Write { to, source }),
+        };
+        if std::mem::take(&mut socket.fin_due) {
+            self.shut_down_write(id, to);
+        }
+        self.recycle(chunk);
+        self.report(id, input);
+    }
+
+    /// Sends FIN behind what is being sent. A failure means that the connection is gone, which reading tells.
+    fn shut_down_write(&mut self, id: SessionId, to: Side) {
+        let Some(connection) = self.connections.live(id) else { return };
+        let socket = connection.socket(to);
+        if socket.sending.is_some() {
+            socket.fin_due = true;
+        } else if let Some(stream) = &socket.stream {
+            let _ = stream.shutdown(Shutdown::Write);
+        }
+    }
+
+    fn connect(&mut self, id: SessionId, address: SocketAddr) {
+        let Some(connection) = self.connections.live(id) else { return };
+        let stream = match new_socket(address) {
+            Ok(stream) => stream,
+            Err(error) => return self.report(id, Input::Failed(Failure::Connect(error))),
+        };
+        // A socket that failed to connect is replaced by the next address's, in the file table too.
+        let socket = connection.socket(Side::Compute);
+        debug_assert!(socket.sending.is_none() && socket.receiving.is_none());
+        socket.stream = Some(stream);
+        if let Err(error) = self.register(id, Side::Compute) {
+            return self.report(id, Input::Failed(Failure::Connect(error)));
+        }
+        let address = Box::new(SockaddrStorage::from(address));
+        let after = Box::new(Timespec::from(self.connect_timeout));
+        let key = self
+            .ring
+            .start_with_timeout(Operation::Connect { id, address }, Operation::ConnectTimeout { id, after });
+        if let Some(connection) = self.connections.live(id) {
+            connection.socket(Side::Compute).sending = Some(key);
+            connection.started(2);
+        }
+    }
+
+    fn connected(&mut self, id: SessionId, result: io::Result<()>) {
+        let connection = match self.connections.returned(id) {
+            Returned::Live(connection) => connection,
+            Returned::Closing => return,
+            Returned::Over => return self.release(id),
+        };
+        connection.socket(Side::Compute).sending = None;
+        let input = match result {
+            Ok(()) => Input::Connected,
+            // Only the linked timeout cancels the connect of a live session.
+            Err(error) if error.raw_os_error() == Some(libc::ECANCELED) => {
+                Input::Failed(Failure::Connect(ErrorKind::TimedOut.into()))
+            }
+            Err(error) => Input::Failed(Failure::Connect(error)),
+        };
+        self.report(id, input);
+    }
+
+    /// Cancels what is under way. The slot is freed when all of it has come back.
+    fn close(&mut self, id: SessionId) {
+        let Some(connection) = self.connections.live(id) else { return };
+        let targets = connection.to_cancel();
+        for target in targets {
+            self.ring.start(Operation::Cancel { id: Some(id), target });
+            if let Some(connection) = self.connections.live(id) {
+                connection.started(1);
+            }
+        }
+        if self.connections.close(id) {
+            self.release(id);
+        }
+    }
+
+    /// Frees the slot of a connection that has nothing under way.
+    fn release(&mut self, id: SessionId) {
+        let (streams, pipe) = self.connections.remove(id);
+        if let Some(pipe) = pipe {
+            self.pipes.put(pipe);
+        }
+        for (side, stream) in [Side::Tenant, Side::Compute].into_iter().zip(streams) {
+            let Some(stream) = stream else { continue };
+            // Kernels before 6.13 keep a file that left the table until older operations of the whole ring
+            // have ended, which can take hours: the peer is told now. Fails where the connection is over.
+            let _ = stream.shutdown(Shutdown::Both);
+            if let Err(error) = self.ring.set_file(FileSlot::of(id.index, side), None) {
+                tracing::warn!("a socket could not be taken out of the ring: {error}");
+            }
+        }
+        self.completed.push(Event::Released { id });
+    }
+
+    fn recycle(&mut self, chunk: Chunk) {
+        if let Some(chunk) = self.ring.recycle(chunk) {
+            self.pool.put(chunk);
+        }
+    }
+
+    fn recycle_result(&mut self, result: io::Result<Chunk>) {
+        if let Ok(chunk) = result {
+            self.recycle(chunk);
+        }
+    }
+}
+
+impl Engine for UringEngine {
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    fn submit(&mut self, id: SessionId, output: Output) {
+        match output {
+            Output::Read(side) => self.read(id, side),
+            Output::SpliceIn { from } => self.splice_in(id, from),
+            Output::Write { to, chunk } => self.write(id, to, chunk),
+            Output::SpliceOut { to, header, .. } => self.splice_out(id, to, PipedFrame::new(header)),
+            Output::ShutdownWrite(side) => self.shut_down_write(id, side),
+            Output::Connect(address) => self.connect(id, address),
+            Output::Close(_) => self.close(id),
+            Output::Ask(_) | Output::Wait(_) => debug_assert!(false, "these are the worker's"),
+        }
+    }
+
+    fn wait(&mut self, deadline: Option<Instant>, events: &mut Vec<Event>) -> io::Result<()> {
+        // The last turn's buffers are back in the ring.
+        for (id, from) in std::mem::take(&mut self.starved) {
+            self.read(id, from);
+        }
+        self.acceptor.update(&mut self.ring, self.connections.has_room());
+        let deadline = [deadline, self.acceptor.paused_until()].into_iter().flatten().min();
+        let want = usize::from(self.completed.is_empty());
+        let timeout = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+        self.ring.enter(want, timeout)?;
+        while let Some(completion) = self.ring.next() {
+            self.complete(completion);
+        }
+        self.adopt();
+        events.append(&mut self.completed);
+        Ok(())
+    }
+
+    fn stop_accepting(&mut self) {
+        self.acceptor.stop(&mut self.ring);
+    }
+
+    fn waker(&self) -> Arc<dyn Wake> {
+        self.waker.clone()
+    }
+}
+
+/// Writes to the counter that the ring reads.
+struct EventWaker(File);
+
+impl Wake for EventWaker {
+    fn wake(&self) {
+        if let Err(error) = (&self.0).write_all(&1_u64.to_ne_bytes()) {
+            tracing::error!("a worker could not be woken: {error}");
+        }
+    }
+}
+
+/// A socket to connect to `address`. Nonblocking for splice(2); the ring waits for registered files whether they
+/// are or not.
+fn new_socket(address: SocketAddr) -> io::Result<TcpStream> {
+    let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let socket = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)?;
+    set_options(&socket)?;
+    Ok(TcpStream::from(socket))
+}
+
+/// Takes what a busy socket holds in one large step. An empty chunk is the end of the stream.
+fn read_bulk(stream: &TcpStream, pool: &mut Pool) -> io::Result<Chunk> {
+    let mut chunk = pool.take();
+    let result = loop {
+        match recv(stream.as_raw_fd(), chunk.spare_mut(), MsgFlags::MSG_DONTWAIT) {
+            Err(nix::errno::Errno::EINTR) => {}
+            result => break result,
+        }
+    };
+    match result {
+        Ok(len) => {
+            chunk.commit(len);
+            Ok(chunk)
+        }
+        Err(error) => {
+            pool.put(chunk);
+            Err(error.into())
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! What is under way in the kernel: one entry for each operation, and the memory that the kernel may touch.
+
+use std::num::NonZeroU64;
+
+use io_uring::types::Timespec;
+use nix::sys::socket::SockaddrStorage;
+
+use crate::engine::SessionId;
+use crate::proto::bytes::Chunk;
+use crate::session::Side;
+
+/// One operation, with whatever memory its submission names. All of that memory is on the heap, so it stays
+/// where it is when an entry moves.
+pub(super) enum Operation {
+    /// Accept connections until something ends it
+    Accept,
+    /// Read the counter of the waker
+    ReadEvent(Box<u64>),
+    /// Receive into a buffer that the kernel picks when bytes are there
+    Recv {
+        /// Whose
+        id: SessionId,
+        /// From which side
+        from: Side,
+        /// The socket was empty when last read: waiting comes before trying
+        wait_first: bool,
+    },
+    /// Send all of the chunk
+    Send {
+        /// Whose
+        id: SessionId,
+        /// To which side
+        to: Side,
+        /// The bytes; the kernel reads them until the completion
+        chunk: Chunk,
+    },
+    /// Connect to a compute node
+    Connect {
+        /// Whose
+        id: SessionId,
+        /// The compute node
+        address: Box<SockaddrStorage>,
+    },
+    /// Ends the connect before it in the queue, once its time is over
+    ConnectTimeout {
+        /// Whose
+        id: SessionId,
+        /// From now
+        after: Box<Timespec>,
+    },
+    /// Wait until a socket has bytes, or room for some
+    Poll {
+        /// Whose
+        id: SessionId,
+        /// Which side's socket
+        side: Side,
+        /// What for
+        awaited: Readiness,
+    },
+    /// Cancel another operation
+    Cancel {
+        /// Whose, unless it is the listener's
+        id: Option<SessionId>,
+        /// Which
+        target: Key,
+    },
+}
+
+/// What a socket is polled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Readiness {
+    /// Bytes, or the end of the stream
+    Readable,
+    /// Room for bytes
+    Writable,
+}
+
+/// Names an operation while it is under way, in the kernel's `user_data` too: entry and generation, so that a
+/// completion can never be taken for that of a later operation in the same entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Key(NonZeroU64);
+
+impl Key {
+    fn new(index: u32, generation: u32) -> Self {
+        let bits = u64::from(generation | TAKEN) << 32 | u64::from(index);
+        Self(NonZeroU64::new(bits).unwrap_or(NonZeroU64::MIN))
+    }
+
+    /// As the kernel carries it.
+    pub(super) fn user_data(self) -> u64 {
+        self.0.get()
+    }
+
+    #[allow(clippy::cast_possible_truncation, reason = "the lower half")]
+    fn index(user_data: u64) -> u32 {
+        user_data as u32
+    }
+}
+
+/// Set in every key's generation, so that 0 is no key.
+const TAKEN: u32 = 1 << 31;
+
+/// All operations whose completion has not come back.
+#[derive(Default)]
+pub(super) struct Operations {
+    entries: Vec<Entry>,
+    free: Vec<u32>,
+}
+
+#[derive(Default)]
+struct Entry {
+    /// Counts the entry's users, in 31 bits
+    generation: u32,
+    operation: Option<Operation>,
+}
+
+impl Operations {
+    /// Keeps an operation until [`Operations::take`].
+    pub(super) fn insert(&mut self, operation: Operation) -> Key {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.entries.push(Entry::default());
+            u32::try_from(self.entries.len() - 1).unwrap_or(u32::MAX)
+        });
+        let entry = &mut self.entries[index as usize];
+        entry.operation = Some(operation);
+        Key::new(index, entry.generation)
+    }
+
+    /// The operation that a completion is of. None for a completion that nobody waits for.
+    pub(super) fn get_mut(&mut self, user_data: u64) -> Option<&mut Operation> {
+        let index = Key::index(user_data);
+        let entry = self.entries.get_mut(index as usize)?;
+        if Key::new(index, entry.generation).user_data() != user_data {
+            return None;
+        }
+        entry.operation.as_mut()
+    }
+
+    /// Takes the operation out, which the kernel must have completed.
+    pub(super) fn take(&mut self, user_data: u64) -> Option<Operation> {
+        self.get_mut(user_data)?;
+        let index = Key::index(user_data);
+        let entry = &mut self.entries[index as usize];
+        entry.generation = entry.generation.wrapping_add(1) & !TAKEN;
+        self.free.push(index);
+        entry.operation.take()
+    }
+
+    /// Number of operations under way.
+    pub(super) fn len(&self) -> usize {
+        self.entries.len() - self.free.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_completion_of_an_earlier_user_of_an_entry_is_nobodys() {
+        let mut operations = Operations::default();
+        let first = operations.insert(Operation::Accept).user_data();
+        assert!(operations.take(first).is_some());
+        assert!(operations.take(first).is_none(), "completed twice");
+        let second = operations.insert(Operation::ReadEvent(Box::default())).user_data();
+        assert_eq!(Key::index(first), Key::index(second), "the entry is used again");
+        assert!(operations.get_mut(first).is_none());
+        assert!(matches!(operations.take(second), Some(Operation::ReadEvent(_))));
+        assert_eq!(operations.len(), 0);
+    }
+
+    #[test]
+    fn memory_stays_where_it_is_while_others_come_and_go() {
+        let mut operations = Operations::default();
+        let chunk = Chunk::copied_from(b"in flight");
+        let address = chunk.bytes().as_ptr();
+        let id = SessionId { index: 0, generation: 0 };
+        let key = operations.insert(Operation::Send { id, to: Side::Tenant, chunk });
+        for _ in 0..1_000 {
+            operations.insert(Operation::Accept);
+        }
+        let Some(Operation::Send { chunk, .. }) = operations.take(key.user_data()) else { panic!() };
+        assert_eq!(chunk.bytes().as_ptr(), address);
+        assert_eq!(operations.len(), 1_000);
+    }
+
+    #[test]
+    fn garbage_from_the_kernel_finds_no_operation() {
+        let mut operations = Operations::default();
+        operations.insert(Operation::Accept);
+        for user_data in [0, 1, u64::MAX, 7 << 32] {
+            assert!(operations.take(user_data).is_none());
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! A worker on a thread of its own, and what its engine holds.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use consolegate::console::{ConnectInfo, ConsoleType};
+use consolegate::engine::epoll::EpollEngine;
+use consolegate::engine::uring::UringEngine;
+use consolegate::engine::{Engine, PipeBudget, Worker, WorkerHandle, WorkerSettings, listener};
+use consolegate::session::{Authorizer, FileEvent, Input, Limits, Overloaded, Question, Reply, Settings};
+
+use super::client::Client;
+
+/// How long anything may take before a test gives up.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A worker that serves serial consoles of one compute node to everybody.
+pub(crate) struct Proxy {
+    pub(crate) address: SocketAddr,
+    compute: SocketAddr,
+    handle: WorkerHandle,
+    state: Arc<State>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What the worker's thread tells after each turn.
+#[derive(Default)]
+struct State {
+    live: AtomicUsize,
+    under_way: AtomicUsize,
+    starvations: AtomicU64,
+    /// Whoever holds it keeps the worker from turning
+    gate: Mutex<()>,
+}
+
+impl Proxy {
+    /// A proxy to `compute` on the engine of that name.
+    pub(crate) fn start(engine: &str, compute: SocketAddr, limits: impl FnOnce(&mut Limits)) -> Self {
+        let mut settings = Settings::for_console(ConsoleType::Serial);
+        settings.limits.sessions_max = 2_000;
+        limits(&mut settings.limits);
+        let listener = listener::bind_all(SocketAddr::from(([127, 0, 0, 1], 0)), 1).unwrap().remove(0);
+        let address = listener.local_addr().unwrap();
+        let limits = settings.limits;
+        let pipes = PipeBudget::new(&limits);
+        let shared = WorkerSettings {
+            settings: Arc::new(settings),
+            authorizer: Arc::new(Everybody(compute)),
+            numbers: Arc::new(AtomicU64::new(0)),
+        };
+        let state = Arc::new(State::default());
+        let (started, start) = mpsc::channel();
+        let (told, is_uring) = (Arc::clone(&state), engine == "io_uring");
+        let thread = thread::spawn(move || {
+            if is_uring {
+                let engine = UringEngine::new(listener, &limits, pipes).unwrap();
+                turn(Worker::new(engine, shared), &started, &told, |engine, state| {
+                    state.under_way.store(engine.under_way(), Ordering::Relaxed);
+                    state.starvations.store(engine.starvations(), Ordering::Relaxed);
+                });
+            } else {
+                let engine = EpollEngine::new(listener, &limits, pipes).unwrap();
+                turn(Worker::new(engine, shared), &started, &told, |_, _| ());
+            }
+        });
+        let handle = start.recv().unwrap();
+        Self { address, compute, handle, state, thread: Some(thread) }
+    }
+
+    /// Opens a console and reads the 101.
+    pub(crate) fn open(&self) -> Client {
+        Client::upgrade(self.address, "/?token=any", &[])
+    }
+
+    /// Keeps the worker from turning for as long as the guard lives.
+    pub(crate) fn hold(&self) -> MutexGuard<'_, ()> {
+        self.state.gate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn live(&self) -> usize {
+        self.state.live.load(Ordering::Relaxed)
+    }
+
+    /// Reads of the `io_uring` engine that found no buffer.
+    pub(crate) fn starvations(&self) -> u64 {
+        self.state.starvations.load(Ordering::Relaxed)
+    }
+
+    /// Sockets of sessions that this process still holds: accepted ones, and ones to the compute node.
+    pub(crate) fn sockets(&self) -> usize {
+        let own = |row: &&Row| row.local == self.address.port() || row.remote == self.compute.port();
+        rows().iter().filter(own).count()
+    }
+
+    /// Waits until sessions, sockets and operations are all gone.
+    pub(crate) fn wait_for_rest(&self) {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            // What is left for ever: accepting, and the waker.
+            let state = (self.live(), self.sockets(), self.state.under_way.load(Ordering::Relaxed));
+            if state.0 == 0 && state.1 == 0 && state.2 <= 2 {
+                return;
+            }
+            assert!(Instant::now() < until, "left over (sessions, sockets, operations): {state:?}");
+            // The numbers are of the last turn.
+            drop(TcpStream::connect(self.address));
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Ends the worker and returns how long that took.
+    pub(crate) fn end(mut self) -> Duration {
+        let before = Instant::now();
+        self.stop();
+        before.elapsed()
+    }
+
+    fn stop(&mut self) {
+        self.handle.shut_down();
+        if let Some(Err(_)) = self.thread.take().map(JoinHandle::join)
+            && !thread::panicking()
+        {
+            panic!("the worker panicked");
+        }
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        if self.thread.is_some() {
+            self.stop();
+        }
+    }
+}
+
+fn turn<E: Engine>(
+    mut worker: Worker<E>,
+    started: &mpsc::Sender<WorkerHandle>,
+    state: &State,
+    tell: impl Fn(&E, &State),
+) {
+    started.send(worker.handle()).unwrap();
+    while worker.turn().unwrap() {
+        state.live.store(worker.live(), Ordering::Relaxed);
+        tell(worker.engine_mut(), state);
+        drop(state.gate.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// Lets everybody in.
+struct Everybody(SocketAddr);
+
+impl Authorizer for Everybody {
+    fn ask(&self, question: Question, reply: Reply) -> Result<(), Overloaded> {
+        reply(match question {
+            Question::Authorize(_) => Input::Authorized(Box::new(ConnectInfo {
+                console_type: ConsoleType::Serial,
+                host: self.0.ip().to_string(),
+                port: self.0.port(),
+                internal_access_path: None,
+                instance_uuid: String::new(),
+                expires: 0,
+                access_url_base: None,
+            })),
+            Question::Resolve { .. } => Input::Resolved(vec![self.0]),
+            Question::OpenFile { .. } | Question::ReadFile { .. } => Input::File(FileEvent::Missing),
+        });
+        Ok(())
+    }
+}
+
+/// A compute node that runs `serve` for each connection, on threads that nobody waits for.
+pub(crate) fn compute(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let serve = Arc::new(serve);
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (stream, serve) = (stream.unwrap(), Arc::clone(&serve));
+            thread::Builder::new().stack_size(256 << 10).spawn(move || serve(stream)).unwrap();
+        }
+    });
+    address
+}
+
+/// A compute node that sends back what it gets.
+pub(crate) fn echo() -> SocketAddr {
+    compute(|mut stream| {
+        let mut buffer = vec![0; 65_536];
+        while let Ok(len @ 1..) = stream.read(&mut buffer) {
+            if stream.write_all(&buffer[..len]).is_err() {
+                return;
+            }
+        }
+    })
+}
+
+/// One established or closing connection that a process holds a descriptor of.
+struct Row {
+    local: u16,
+    remote: u16,
+}
+
+/// Those of `/proc/self/net/tcp`. Sockets without an inode are the kernel's alone (TIME_WAIT and the like).
+fn rows() -> Vec<Row> {
+    const LISTEN: &str = "0A";
+    let port = |address: &str| u16::from_str_radix(address.split(':').nth(1).unwrap(), 16).unwrap();
+    let table = fs::read_to_string("/proc/self/net/tcp").unwrap();
+    let fields = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
+    fields
+        .filter(|fields| fields[3] != LISTEN && fields[9] != "0")
+        .map(|fields| Row { local: port(fields[1]), remote: port(fields[2]) })
+        .collect()
+}
