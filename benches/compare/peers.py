@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PROGRAM = ROOT / "target/release/consolegate"
+PROGRAM = Path(os.environ.get("CONSOLEGATE_BIN", ROOT / "target/release/consolegate"))
 PYTHON = ROOT / "target/test-python/bin/python"
 
 # The load generator has the first CPU, the proxy the second. With one CPU they share it.

@@ -4,12 +4,15 @@ use std::fs;
 
 use consolegate::engine::Engine;
 
-use crate::ours::{Ours, epoll};
+use crate::ours::{Ours, epoll, has_uring, uring};
 use crate::report::Row;
 
 pub(crate) fn report(sessions: usize) {
     println!("idle sessions: {sessions}");
     one("epoll", sessions, Ours::new("epoll", WARM_SESSIONS, true, epoll));
+    if has_uring() {
+        one("io_uring", sessions, Ours::new("io_uring", WARM_SESSIONS, true, uring));
+    }
 }
 
 /// So that what a process allocates once is not counted.
