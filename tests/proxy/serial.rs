@@ -9,8 +9,6 @@ use super::client::{Client, End, masked, request};
 use super::compute;
 use super::program::{Options, Program};
 
-on_both_engines! {}
-
 on_both_engines! {
     text_and_binary_frames_arrive_as_their_bytes,
     text_that_is_no_utf8_is_refused_with_1007,
@@ -27,7 +25,7 @@ fn start(engine: &str, own: &str) -> Program {
 }
 
 fn text_and_binary_frames_arrive_as_their_bytes(engine: &str) {
-    let program = start(engine, engine, "");
+    let program = start(engine, "");
     let (port, compute) = compute::serve(|mut stream| {
         let mut seen = compute::read(&mut stream, 16);
         stream.write_all("grüße\r\n".as_bytes()).unwrap();
@@ -66,7 +64,7 @@ fn closed_for(program: &Program, frames: &[(u8, &[u8])]) -> (u16, Vec<u8>) {
 }
 
 fn text_that_is_no_utf8_is_refused_with_1007(engine: &str) {
-    let program = start(engine, engine, "");
+    let program = start(engine, "");
     for frames in [
         &[(0x82, b"before".as_slice()), (0x81, b"\xff\n")][..],
         &[(0x82, b"before"), (0x81, b"cut off \xe2\x82")],
@@ -79,13 +77,13 @@ fn text_that_is_no_utf8_is_refused_with_1007(engine: &str) {
 }
 
 fn text_is_refused_with_1003_where_the_operator_wants_it(engine: &str) {
-    let program = start(engine, engine, "serial_text_frames = refuse");
+    let program = start(engine, "serial_text_frames = refuse");
     let frames: [(u8, &[u8]); 2] = [(0x82, b"bytes"), (0x81, b"text")];
     assert_eq!(closed_for(&program, &frames), (1003, b"bytes".to_vec()));
 }
 
 fn what_is_typed_before_the_console_is_there_arrives(engine: &str) {
-    let program = start(engine, engine, "");
+    let program = start(engine, "");
     let (port, compute) = compute::serve(|mut stream| compute::read(&mut stream, 11));
     let token = program.token("serial", port, 600);
     let mut client = Client::connect(program.address);
@@ -110,7 +108,7 @@ enum Leaving {
 }
 
 fn a_script_that_sends_and_leaves_at_once_is_obeyed(engine: &str) {
-    let program = start(engine, engine, "");
+    let program = start(engine, "");
     for (leaving, lines) in
         [(Leaving::CloseFrame, 60_000), (Leaving::Fin, 60_000), (Leaving::CloseFrameThenReset, 2_500)]
     {
@@ -143,7 +141,7 @@ fn a_script_that_sends_and_leaves_at_once_is_obeyed(engine: &str) {
 }
 
 fn there_are_no_web_files(engine: &str) {
-    let program = start(engine, engine, "");
+    let program = start(engine, "");
     for method in ["GET", "HEAD"] {
         for path in ["/", "/vnc.html", "/?token=x"] {
             let mut client = Client::connect(program.address);

@@ -9,8 +9,6 @@ use super::client::{Client, End, masked, request};
 use super::compute;
 use super::program::{Options, Program, directory};
 
-on_both_engines! {}
-
 /// main, display, inputs and cursor: what spice-html5 opens, in this order
 const CHANNELS: u8 = 4;
 
@@ -60,7 +58,7 @@ fn spice_server() -> (u16, JoinHandle<usize>) {
 }
 
 fn four_channels_share_the_token_of_one_cookie(engine: &str) {
-    let program = start(engine, engine, "web =");
+    let program = start(engine, "web =");
     let (port, server) = spice_server();
     let token = program.token("spice-html5", port, 600);
     // As a browser has it that is logged in to a dashboard on the same host.
@@ -93,7 +91,7 @@ fn a_page_its_scripts_and_its_console_come_through_one_connection(engine: &str) 
     let root = directory();
     fs::write(root.join("spice_auto.html"), "<html>spice</html>").unwrap();
     fs::write(root.join("main.js"), "export default 1;").unwrap();
-    let program = start(engine, engine, &format!("web = {}", root.display()));
+    let program = start(engine, &format!("web = {}", root.display()));
     let (port, compute) = compute::serve(|mut stream| {
         let link = compute::read(&mut stream, link_message(1).len());
         stream.write_all(b"REDQ").unwrap();
@@ -119,7 +117,7 @@ fn a_page_its_scripts_and_its_console_come_through_one_connection(engine: &str) 
 }
 
 fn a_server_that_speaks_first_is_heard(engine: &str) {
-    let program = start(engine, engine, "web =");
+    let program = start(engine, "web =");
     let (port, compute) = compute::serve(|mut stream| {
         // Not RFB's version, though it looks like it: nothing here reads RFB.
         stream.write_all(b"RFB 003.003\n").unwrap();
