@@ -14,7 +14,7 @@ class Figures:
 
     def values(self, measure, peer, field):
         rounds = self.by_key.get((measure, peer), {})
-        return {number: run[field] for number, run in rounds.items()}
+        return {number: run[field] for number, run in rounds.items() if field in run}
 
     def median(self, measure, peer, field):
         values = self.values(measure, peer, field)

@@ -1,6 +1,7 @@
 """The proxies that are compared: how each is started privately, measured as a whole tree, and ended."""
 
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -10,7 +11,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PROGRAM = ROOT / "target/release/consolegate"
+PROGRAM = Path(os.environ.get("CONSOLEGATE_BIN", ROOT / "target/release/consolegate"))
 PYTHON = ROOT / "target/test-python/bin/python"
 
 # The load generator has the first CPU, the proxy the second. With one CPU they share it.
@@ -103,6 +104,8 @@ class Peer:
 
         def prepare():
             os.sched_setaffinity(0, PROXY_CPU)
+            most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
             if self.cgroup:
                 (self.cgroup / "cgroup.procs").write_text(str(os.getpid()))
 

@@ -26,8 +26,14 @@ use report::{Cell, Report};
 const CELL_TIME: Duration = Duration::from_millis(1_500);
 
 fn main() {
-    let quick = std::env::args().any(|word| word == "--quick");
+    let words: Vec<String> = std::env::args().collect();
     let _most = consolegate::engine::descriptors::raise();
+    if let [_, argument, engine, sessions] = words.as_slice()
+        && argument == idle::ARGUMENT
+    {
+        return idle::measure(engine, sessions.parse().unwrap());
+    }
+    let quick = words.iter().any(|word| word == "--quick");
     let mut report = Report::default();
     for (direction, sessions, sizes) in [
         (Direction::ToTenant, 1, &[64, 1_024, 4_096, 16_384, 65_536, 262_144][..]),
@@ -62,8 +68,11 @@ fn cell(
     let mut switches = vec![0; relays.len()];
     let begun = Instant::now();
     for number in 0..steps {
-        for (index, relay) in relays.iter_mut().enumerate() {
-            let (time, switched) = harness::step(relay.as_mut(), direction, size);
+        // Forwards and backwards by turns, so that nobody always finds the caches as one other left them.
+        let count = relays.len();
+        for place in 0..count {
+            let index = if number % 2 == 0 { place } else { count - 1 - place };
+            let (time, switched) = harness::step(relays[index].as_mut(), direction, size);
             // The first ones find out that the direction is bulk, and fault their memory in.
             if number >= steps / 10 {
                 samples[index].push(time);

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use consolegate::console::{ConnectInfo, ConsoleType};
 use consolegate::engine::epoll::EpollEngine;
+use consolegate::engine::uring::{UringEngine, probe};
 use consolegate::engine::{Engine, Event, PipeBudget, SessionId, Wake, Worker, WorkerSettings, listener};
 use consolegate::session::{Authorizer, Input, Limits, Output, Overloaded, Question, Reply, Settings};
 
@@ -18,12 +19,29 @@ pub(crate) fn all(sessions: usize) -> Vec<Box<dyn Relay>> {
     for (name, splice) in [("epoll", false), ("epoll splice", true)] {
         relays.push(Box::new(Ours::new(name, sessions, splice, epoll)));
     }
+    if has_uring() {
+        for (name, splice) in [("io_uring", false), ("io_uring splice", true)] {
+            relays.push(Box::new(Ours::new(name, sessions, splice, uring)));
+        }
+    }
     relays
+}
+
+/// Whether this kernel lets us; says why if not.
+pub(crate) fn has_uring() -> bool {
+    probe().inspect_err(|why| println!("without io_uring: {why}")).is_ok()
+}
+
+pub(crate) fn uring(listener: TcpListener, limits: &Limits) -> io::Result<UringEngine> {
+    UringEngine::new(listener, limits, PipeBudget::new(limits))
 }
 
 pub(crate) fn epoll(listener: TcpListener, limits: &Limits) -> io::Result<EpollEngine> {
     EpollEngine::new(listener, limits, PipeBudget::new(limits))
 }
+
+/// As many as the idle measure opens, and some.
+const SESSIONS_MAX: u64 = 2_048;
 
 /// A worker and the other ends of its sessions.
 pub(crate) struct Ours<E: Engine> {
@@ -48,7 +66,7 @@ impl<E: Engine> Ours<E> {
         if !splice {
             assert!(settings.limits.set("splice_from_bytes", 0));
         }
-        settings.limits.sessions_max = 100_000;
+        settings.limits.sessions_max = SESSIONS_MAX;
         let console = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let listener = listener::bind_all(SocketAddr::from(([127, 0, 0, 1], 0)), 1).unwrap().remove(0);
         let address = listener.local_addr().unwrap();
