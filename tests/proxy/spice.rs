@@ -9,8 +9,6 @@ use super::client::{Client, End, masked, request};
 use super::compute;
 use super::program::{Options, Program, directory};
 
-on_both_engines! {}
-
 /// main, display, inputs and cursor: what spice-html5 opens, in this order
 const CHANNELS: u8 = 4;
 
