@@ -50,7 +50,7 @@ fn run(config: &Config) -> Result<(), String> {
     let mut limits = config.limits;
     let descriptors = descriptors::raise();
     if limits.sessions_max == 0 {
-        limits.sessions_max = descriptors::sessions_max(descriptors, workers);
+        limits.sessions_max = descriptors::sessions_max(descriptors, limits.pipes_max, workers);
     }
     announce(config, &limits, engine);
 
@@ -249,7 +249,6 @@ impl Handles {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::panic, reason = "a test says what it expects")]
 mod tests {
     use super::*;
 

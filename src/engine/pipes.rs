@@ -48,6 +48,10 @@ impl PipeBudget {
     fn give_back(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
+
+    fn is_used_up(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == 0
+    }
 }
 
 impl Pipes {
@@ -69,11 +73,14 @@ impl Pipes {
         })
     }
 
-    /// Takes a pipe back. One that still holds bytes is closed: they were somebody's console.
+    /// Takes a pipe back. One that still holds bytes is closed: they were somebody's console. So is one
+    /// beyond the first when the budget is used up: what a burst left idle here would be missing elsewhere.
     pub(super) fn put(&mut self, pipe: Pipe) {
-        if pipe.held == 0 {
+        let is_wanted = self.idle.is_empty() || !self.budget.is_used_up();
+        if pipe.held == 0 && is_wanted {
             self.idle.push(pipe);
         } else {
+            drop(pipe);
             self.budget.give_back();
         }
     }
@@ -251,6 +258,24 @@ mod tests {
         assert!(matches!(pipe.fill(&from), Ok(Spliced::Ended)));
         pipes.put(pipe);
         assert!(pipes.lease().is_some());
+    }
+
+    #[test]
+    fn a_worker_that_had_all_pipes_leaves_one_to_the_others() {
+        let limits = limits(3);
+        let budget = PipeBudget::new(&limits);
+        let mut greedy = Pipes::new(budget.clone(), &limits);
+        let mut other = Pipes::new(budget, &limits);
+        let leased: Vec<_> = std::iter::from_fn(|| greedy.lease()).collect();
+        assert_eq!(leased.len(), 3);
+        assert!(other.lease().is_none());
+        leased.into_iter().for_each(|pipe| greedy.put(pipe));
+        let first = other.lease().expect("the budget has a place again");
+        // And each pipe that comes back while there is none makes room for the next.
+        let again = greedy.lease().unwrap();
+        greedy.put(again);
+        assert!(other.lease().is_some());
+        drop(first);
     }
 
     #[test]

@@ -222,6 +222,10 @@ impl<E: Engine> Worker<E> {
     }
 
     fn shut_down(&mut self, now: Instant, unix_s: u64) {
+        // A further signal does not begin the grace anew.
+        if self.stop_at.is_some() {
+            return;
+        }
         self.stop_at = Some(now + SHUTDOWN_GRACE);
         self.engine.stop_accepting();
         let ids: Vec<_> = (0..)

@@ -118,9 +118,9 @@ limits! {
         "Two reads in a row of at least this much make the compute node's direction bulk: spliced, not copied. 0 never splices. At most read_bytes.";
     splice_window_ms: Milliseconds = 20 in 1..=1_000,
         "How soon after the first of them the second has to come.";
-    splice_until_bytes: Bytes = 32_768 in 0..=1_048_576,
+    splice_until_bytes: Bytes = 32_768 in 0..=65_536,
         "Two spliced steps in a row below this end it: a small step is cheaper to copy.";
-    pipe_bytes: Bytes = 1_048_576 in 4_096..=1_048_576,
+    pipe_bytes: Bytes = 1_048_576 in 65_536..=1_048_576,
         "Size of a pipe, and so the longest frame of a spliced direction. Less where the kernel's quota of pipe pages is used up.";
     pipes_max: Count = 48 in 0..=4_096,
         "Pipes of that size in the process; a pipe is held only while bytes are in it. An unprivileged user has 16,384 pages in all.";
