@@ -90,6 +90,7 @@ def main():
                          comparison.unavailable, comparison.verified).text()
     partial = chosen["quick"] or chosen["only"] or chosen["variants"]
     path = OUT / "PERFORMANCE.md" if partial else peers.ROOT / "docs/PERFORMANCE.md"
+    path.parent.mkdir(exist_ok=True)
     path.write_text(text)
     print(f"compare: {path.relative_to(peers.ROOT)}, raw rounds in target/compare/rounds-{stamp}.json")
     ours = {peer.name for peer in comparison.peers if peer.kind == peers.OURS}
