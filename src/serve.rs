@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::process::ExitCode;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -55,7 +55,8 @@ fn run(config: &Config) -> Result<(), String> {
     announce(config, &limits, engine);
 
     let handles = Handles::default();
-    let stopping = handles.clone();
+    let with_control = WithControl { handles: handles.clone(), panicked: Arc::default() };
+    let control_panicked = Arc::clone(&with_control.panicked);
     let control = Control::start(ControlSettings {
         connection: config.database.clone(),
         directory: std::env::current_dir().unwrap_or_default(),
@@ -63,7 +64,7 @@ fn run(config: &Config) -> Result<(), String> {
         web_root: config.web.clone(),
         limits,
         prefer_uring: engine == EngineKind::Uring,
-        on_stop: Box::new(move || stopping.shut_down()),
+        on_stop: Box::new(move || with_control.handles.shut_down()),
     })
     .map_err(|error| format!("the control thread could not be started: {error}"))?;
 
@@ -84,6 +85,9 @@ fn run(config: &Config) -> Result<(), String> {
     let result = watch(threads, &endings, || handles.shut_down());
     tracing::info!(target: LOG_TARGET, "In exit");
     control.join(CONTROL_END);
+    if control_panicked.load(Ordering::Relaxed) {
+        return Err("the control thread panicked".to_owned());
+    }
     result
 }
 
@@ -248,9 +252,37 @@ impl Handles {
     }
 }
 
+/// Goes with the control thread: without it no signal is taken and no token looked up, so the workers end too,
+/// and the supervisor starts it all anew.
+struct WithControl {
+    handles: Handles,
+    panicked: Arc<AtomicBool>,
+}
+
+impl Drop for WithControl {
+    fn drop(&mut self) {
+        self.panicked.fetch_or(thread::panicking(), Ordering::Relaxed);
+        self.handles.shut_down();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_workers_do_not_outlive_the_control_thread() {
+        let handles = Handles::default();
+        let with_control = WithControl { handles: handles.clone(), panicked: Arc::default() };
+        let panicked = Arc::clone(&with_control.panicked);
+        let control = thread::spawn(move || {
+            let _on_stop = move || with_control.handles.shut_down();
+            panic!("on purpose");
+        });
+        assert!(control.join().is_err());
+        assert!(panicked.load(Ordering::Relaxed));
+        assert!(handles.0.lock().unwrap().0, "they are told to end");
+    }
 
     #[test]
     fn a_worker_that_fails_ends_those_started_before_it() {

@@ -1,7 +1,7 @@
 // demo-check.mjs VNC_URL SPICE_URL SERIAL_URL QMP_SOCKET SCREENSHOTS: what a person would do with the demo's
 // URLs, all at once: what is typed into one console shows in the others. Status 0 or 1.
 import path from 'node:path';
-import { difference, openPage, typeInto, untilShown } from './lib/browser.mjs';
+import { difference, openPage, openSpice, typeInto, untilShown } from './lib/browser.mjs';
 import { Monitor } from './lib/guest.mjs';
 import { run, until } from './lib/process.mjs';
 
@@ -24,7 +24,7 @@ async function seenEverywhere(what, type) {
 
 try {
   tabs.vnc = await openPage(vncUrl);
-  tabs.spice = await openPage(spiceUrl);
+  tabs.spice = await openSpice(spiceUrl, monitor);
   const { width, height } = await untilShown(tabs.vnc.page, monitor);
   console.log(`demo: noVNC shows the guest's screen, ${width}x${height}, equal to QEMU's own picture`);
   await untilShown(tabs.spice.page, monitor);

@@ -5,7 +5,7 @@ import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { difference, openPage, typeInto, untilShown } from './lib/browser.mjs';
+import { difference, openSpice, typeInto, untilShown } from './lib/browser.mjs';
 import { bootGuest } from './lib/guest.mjs';
 import { ownsSocket, until } from './lib/process.mjs';
 import { startProxy } from './lib/proxy.mjs';
@@ -28,7 +28,7 @@ for (const vga of ['std', 'qxl']) {
       proxy = await startProxy(dir, '/usr/share/spice-html5', guest.spicePort, 'spice-html5');
       url = await proxy.accessUrl('spice_auto.html');
       token = new URL(url).searchParams.get('token');
-      tab = await openPage(url);
+      tab = await openSpice(url, guest.monitor);
     });
 
     after(async () => {
@@ -58,7 +58,8 @@ for (const vga of ['std', 'qxl']) {
     });
 
     it('had the token in its cookie alone', async () => {
-      assert.deepEqual(tab.sockets.map((each) => new URL(each)).map((each) => each.pathname + each.search), Array(4).fill('/websockify'));
+      assert.ok(tab.sockets.length >= 4, `${tab.sockets.length} sockets`);
+      for (const each of tab.sockets) assert.equal(new URL(each).pathname + new URL(each).search, '/websockify');
       const cookies = await tab.page.context().cookies();
       assert.equal(cookies.find((each) => each.name === 'token').value, token);
     });

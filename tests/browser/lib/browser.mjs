@@ -16,10 +16,11 @@ export async function openPage(url) {
   const executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium';
   const context = await chromium.launchPersistentContext(profile, { executablePath, headless: true, args: flags });
   const page = context.pages()[0] ?? await context.newPage();
-  const seen = { page, responses: [], requests: [], sockets: [] };
+  const seen = { page, responses: [], requests: [], sockets: [], messages: [] };
   page.on('response', (response) => seen.responses.push({ url: response.url(), status: response.status() }));
   page.on('request', (request) => seen.requests.push(request));
   page.on('websocket', (socket) => seen.sockets.push(socket.url()));
+  page.on('console', (message) => seen.messages.push(message.text()));
   seen.close = async () => {
     await context.close();
     rmSync(profile, { recursive: true, force: true });
@@ -31,6 +32,20 @@ export async function openPage(url) {
     throw error;
   }
   return seen;
+}
+
+/** Opens a page of spice-html5 and waits for its channels. About one ticket in 200 that spice-html5 encrypts cannot be read by
+ *  QEMU, which then says "Permission denied" to that channel: a person would load the page again, and so do we. */
+export async function openSpice(url, monitor) {
+  for (let attempt = 1; ; attempt += 1) {
+    const tab = await openPage(url);
+    const denied = () => tab.messages.some((each) => each.includes('Permission denied'));
+    await until('four channels', async () => denied() || (await monitor.spiceChannels()).length === 4);
+    if (!denied() || attempt === 4) return tab;
+    console.log('note: QEMU could not read a ticket of spice-html5; the page is loaded again');
+    await tab.close();
+    await until('QEMU to lose its channels', async () => (await monitor.spiceChannels()).length === 0);
+  }
 }
 
 /** The picture of the screen in the page: `{width, height, rgb}`, or null while there is none. */
