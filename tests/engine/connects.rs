@@ -1,6 +1,8 @@
 //! Connects that fail, wait, or are given up.
 
+use std::fmt::Debug;
 use std::net::{SocketAddr, TcpStream};
+use std::ops::RangeBounds;
 use std::os::fd::AsRawFd;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -40,11 +42,12 @@ impl Silent {
     }
 }
 
-/// The proxy's sockets of a session: what the queue of a silent node holds is ours too.
-fn wait_for_sockets(proxy: &Proxy, count: usize) {
+/// Waits until so many sockets are there. What the queue of a silent node holds counts too, and the kernel resets
+/// some of that after a while, so the number at the start is an upper bound at the end.
+fn wait_for_sockets(proxy: &Proxy, wanted: impl RangeBounds<usize> + Debug) {
     let until = Instant::now() + PATIENCE;
-    while proxy.sockets() != count {
-        assert!(Instant::now() < until, "{} sockets instead of {count}", proxy.sockets());
+    while !wanted.contains(&proxy.sockets()) {
+        assert!(Instant::now() < until, "{} sockets instead of {wanted:?}", proxy.sockets());
         thread::sleep(Duration::from_millis(10));
     }
 }
@@ -70,7 +73,7 @@ fn a_compute_node_that_does_not_answer_ends_the_session_in_time(engine: &str) {
     let took = before.elapsed();
     assert!((400..5_000).contains(&took.as_millis()), "{took:?}");
     drop(clients);
-    wait_for_sockets(&proxy, queued);
+    wait_for_sockets(&proxy, ..=queued);
 }
 
 fn a_tenant_that_leaves_cancels_the_connect(engine: &str) {
@@ -78,10 +81,10 @@ fn a_tenant_that_leaves_cancels_the_connect(engine: &str) {
     let proxy = Proxy::start(engine, silent.address, |_| ());
     let queued = proxy.sockets();
     let clients: Vec<_> = (0..20).map(|_| proxy.open()).collect();
-    wait_for_sockets(&proxy, queued + 40);
+    wait_for_sockets(&proxy, 40..);
     let before = Instant::now();
     drop(clients);
-    wait_for_sockets(&proxy, queued);
+    wait_for_sockets(&proxy, ..=queued);
     let took = before.elapsed();
     assert!(took < Duration::from_secs(8), "the connects ran into their time limit: {took:?}");
 }
