@@ -137,6 +137,13 @@ fn limits_are_exact() {
         Ok(true),
         "a head of exactly the limit"
     );
+    let full = "GET / HTTP/1.0\r\nX:345678\r\nY:345678\r\n\r";
+    assert_eq!(parse(full), Ok(false));
+    assert_eq!(
+        parse(&full.replace("GET /", "GET /a")),
+        Err(RequestError::HeadTooLong),
+        "no room for the end"
+    );
     assert_eq!(parse("GET /a HTTP/1.0\r\nX:345678\r\nY:345678\r\n\r\n"), Err(RequestError::HeadTooLong));
 }
 
