@@ -1,7 +1,7 @@
 //! When the compute node's bytes are spliced instead of copied.
 //!
-//! Copying is cheaper for small steps, splicing for large ones; the crossover lies between 32 and 64 KiB
-//! (docs/PERFORMANCE.md). A direction starts by copying, and is bulk after two full reads in short
+//! Copying is cheaper for small steps, splicing for large ones; where they cross depends on the machine, which
+//! is why the bounds are options (`splice_from_bytes` and its neighbours). A direction starts by copying, and is bulk after two full reads in short
 //! succession; it is no longer bulk after two small steps in a row, or one behind a pause.
 
 use std::time::Duration;
