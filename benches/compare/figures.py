@@ -30,6 +30,12 @@ class Figures:
         ratios = [one[number] / other[number] for number in one if other.get(number)]
         return median(ratios) if ratios else None
 
+    def quotient(self, measure, other, peer, field):
+        """The median of the rounds' ratios of two measures of one proxy."""
+        one, two = self.values(measure, peer, field), self.values(other, peer, field)
+        ratios = [one[number] / two[number] for number in one if two.get(number)]
+        return median(ratios) if ratios else None
+
 
 class Row:
     """One ratio with its bounds. `more` is true where more is better."""

@@ -100,7 +100,17 @@ class Report:
                     for peer in self.peers]
             lines += [f"### {measure.title}", ""]
             lines += table(["proxy", "p50 us", "p99 us", "p99.9 us", "CPU us per echo", "unanswered"], body)
-        return lines
+        return lines + self.stalled()
+
+    def stalled(self):
+        """What one client that never reads costs the others, against the same load without it."""
+        live = "echo-20" if any(m.key == "echo-20" for m in self.measures) else "echo-100"
+        found = [(self.figures.quotient("echo-stalled", live, peer.name, "p99_us"), peer.label) for peer in self.peers]
+        body = [[label, f"{ratio:.2f}"] for ratio, label in found if ratio is not None]
+        if not body:
+            return []
+        return ["### One client that never reads", "", "The live sessions' p99, divided by what it is without that "
+                "client in the same round. consolegate is to stay at 2 or less.", ""] + table(["proxy", "ratio"], body)
 
     def single(self):
         lines = ["## Set-ups and memory", "",

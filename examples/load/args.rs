@@ -13,6 +13,8 @@ pub(crate) struct Args {
     /// `None` for plain TCP
     pub(crate) upgrade: Option<String>,
     pub(crate) sessions: usize,
+    /// Tenants beside them that send and never read
+    pub(crate) stalled: usize,
     pub(crate) bytes: usize,
     /// Messages a second over all sessions; 0 sends the next when the last came back
     pub(crate) rate: u64,
@@ -30,6 +32,7 @@ impl Args {
             listen: 0,
             upgrade: None,
             sessions: 1,
+            stalled: 0,
             bytes: 65_536,
             rate: 0,
             warm: Duration::from_millis(200),
@@ -44,6 +47,7 @@ impl Args {
                 "--listen" => args.listen = value.parse()?,
                 "--upgrade" => args.upgrade = Some(value),
                 "--sessions" => args.sessions = value.parse()?,
+                "--stalled" => args.stalled = value.parse()?,
                 "--bytes" => args.bytes = value.parse()?,
                 "--rate" => args.rate = value.parse()?,
                 "--warm-ms" => args.warm = Duration::from_millis(value.parse()?),

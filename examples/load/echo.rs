@@ -24,11 +24,18 @@ const MESSAGE_BYTES: usize = 64;
 /// How long the last answers may take after the last message was sent.
 const STRAGGLERS: Duration = Duration::from_secs(2);
 
+/// What a tenant that stalls sends at a time.
+const STALL_BYTES: usize = 65_536;
+
+/// A write that waits this long has found all buffers on the way full.
+const STALLED_AFTER: Duration = Duration::from_millis(300);
+
 /// Nanoseconds, three digits.
 type Latencies = Histogram<u64>;
 
 pub(crate) fn run(args: &Args) -> Outcome<Value> {
     let node = Station::listen(args.listen, Role::Echo)?;
+    let stalled = stall(args)?;
     let tenants = Tenant::connect_all(args, args.sessions, true)?;
     let account = Account::new(args);
     let begun = Instant::now();
@@ -36,6 +43,7 @@ pub(crate) fn run(args: &Args) -> Outcome<Value> {
     let (latencies, sent, used) =
         if args.rate == 0 { closed_loop(args, tenants, begun)? } else { scheduled(args, tenants, begun)? };
     let used = used(&account).since(before);
+    drop(stalled);
     node.stop()?;
     let us = |quantile| latencies.value_at_quantile(quantile) as f64 / 1e3;
     let answered = latencies.len();
@@ -51,6 +59,23 @@ pub(crate) fn run(args: &Args) -> Outcome<Value> {
         "max_us": us(1.0),
         "cpu_us_per_echo": used.cpu_ns as f64 / 1e3 / answered as f64,
     }))
+}
+
+/// Tenants whose whole way to the compute node and back is full, since they never read.
+fn stall(args: &Args) -> Outcome<Vec<Tenant>> {
+    let mut tenants = Tenant::connect_all(args, args.stalled, true)?;
+    for tenant in &mut tenants {
+        let wire = message(&[0x5a; STALL_BYTES], tenant.framed)?;
+        tenant.stream.set_write_timeout(Some(STALLED_AFTER))?;
+        loop {
+            match tenant.stream.write_all(&wire) {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+    Ok(tenants)
 }
 
 /// Latencies, messages sent, and how to read the books at the end: the connections in it stay open until then.

@@ -10,6 +10,7 @@
 //! --target PORT      where the proxy listens          --listen PORT    where the compute node does
 //! --upgrade TARGET   request target of a WebSocket; a plain TCP proxy without it
 //! --sessions N  --bytes N  --rate N  --warm-ms N  --millis N
+//! --stalled N        echo: tenants beside the sessions that send until nothing moves, and never read
 //! --pid N            the proxy, whose threads and children are measured
 //! --cgroup DIR       its own cgroup (version 2), which counts the CPU of children that have exited too
 //! ```
