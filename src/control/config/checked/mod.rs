@@ -9,7 +9,6 @@ use super::Exit;
 use super::options::{DEFAULT, OWN};
 use super::program::Program;
 use super::resolve::Values;
-use super::values::Value;
 use crate::control::PortCheck;
 use crate::proto::rfb::AuthScheme;
 use crate::proto::ws::TextPolicy;
@@ -17,6 +16,10 @@ use crate::secret::Secret;
 use crate::session::Network;
 use crate::session::limits::{Limits, ROWS};
 use crate::telemetry::LogSettings;
+
+mod read;
+
+use read::Read;
 
 /// Workers by default, cores permitting.
 const WORKERS_DEFAULT_MAX: usize = 4;
@@ -157,44 +160,6 @@ impl Config {
     }
 }
 
-/// Values by the type that their declaration promises.
-struct Read<'a>(&'a Values);
-
-impl Read<'_> {
-    fn is_on(&self, group: &str, name: &str) -> bool {
-        *self.0.value(group, name) == Value::Bool(true)
-    }
-
-    fn int(&self, group: &str, name: &str) -> Option<i64> {
-        match self.0.value(group, name) {
-            Value::Int(number) => Some(*number),
-            _ => None,
-        }
-    }
-
-    /// Text that is not empty.
-    fn text(&self, group: &str, name: &str) -> Option<&str> {
-        match self.0.value(group, name) {
-            Value::Str(text) if !text.is_empty() => Some(text),
-            _ => None,
-        }
-    }
-
-    fn list(&self, group: &str, name: &str) -> &[String] {
-        match self.0.value(group, name) {
-            Value::List(items) => items,
-            _ => &[],
-        }
-    }
-
-    fn secret(&self, group: &str, name: &str) -> Option<Secret> {
-        match self.0.value(group, name) {
-            Value::Secret(secret) if !secret.is_empty() => Some(secret.clone()),
-            _ => None,
-        }
-    }
-}
-
 /// Serving in the clear what was meant for TLS alone would be worse than not starting.
 fn check_tls(read: &Read<'_>) -> Result<(), Exit> {
     if !read.is_on(DEFAULT, "ssl_only") {
@@ -297,7 +262,9 @@ mod tests {
     /// What is accepted must work: an option without a reader belongs to `NoEffect`.
     #[test]
     fn every_used_option_is_read_here_and_no_other() {
-        let source = include_str!("checked.rs");
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/control/config/checked");
+        let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let source: String = files.map(|path| std::fs::read_to_string(path).unwrap()).collect();
         for option in options().iter().filter(|option| !ROWS.iter().any(|row| row.name == option.name)) {
             // `cert` is read for Nova's message about it.
             if option.name != "cert" {

@@ -1,0 +1,43 @@
+//! Values by the type that their declaration promises.
+
+use crate::control::config::resolve::Values;
+use crate::control::config::values::Value;
+use crate::secret::Secret;
+
+/// Values by the type that their declaration promises.
+pub(super) struct Read<'a>(pub(super) &'a Values);
+
+impl Read<'_> {
+    pub(super) fn is_on(&self, group: &str, name: &str) -> bool {
+        *self.0.value(group, name) == Value::Bool(true)
+    }
+
+    pub(super) fn int(&self, group: &str, name: &str) -> Option<i64> {
+        match self.0.value(group, name) {
+            Value::Int(number) => Some(*number),
+            _ => None,
+        }
+    }
+
+    /// Text that is not empty.
+    pub(super) fn text(&self, group: &str, name: &str) -> Option<&str> {
+        match self.0.value(group, name) {
+            Value::Str(text) if !text.is_empty() => Some(text),
+            _ => None,
+        }
+    }
+
+    pub(super) fn list(&self, group: &str, name: &str) -> &[String] {
+        match self.0.value(group, name) {
+            Value::List(items) => items,
+            _ => &[],
+        }
+    }
+
+    pub(super) fn secret(&self, group: &str, name: &str) -> Option<Secret> {
+        match self.0.value(group, name) {
+            Value::Secret(secret) if !secret.is_empty() => Some(secret.clone()),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! Ours, in the group `[consolegate]`. The bounds of `session::limits` are added by the table itself.
+
+use super::{OWN, OptionDef, option};
+use crate::control::config::program::Program;
+use crate::control::config::values::Kind;
+
+pub(super) static DECLARED: &[OptionDef] = &[
+    option(
+        OWN,
+        "port_check",
+        Kind::Choice(&["rpc", "off"]),
+        "Ask the compute whether the port is still the instance's",
+    )
+    .default("rpc"),
+    option(OWN, "io_engine", Kind::Choice(&["auto", "io_uring", "epoll"]), "Kernel interface for sockets")
+        .default("auto"),
+    option(
+        OWN,
+        "workers",
+        Kind::Int { min: 0, max: 1024 },
+        "Threads that relay; 0 takes one per core, four at most",
+    )
+    .default("0"),
+    option(OWN, "any_console_type", Kind::Bool, "Serve tokens of other console types too").default("false"),
+    option(OWN, "explain_refusals", Kind::Bool, "Tell the browser why, in a Close code and reason")
+        .default("false"),
+    option(OWN, "strict_upgrade", Kind::Bool, "Insist on HTTP/1.1 and Connection: Upgrade").default("false"),
+    option(OWN, "serial_text_frames", Kind::Choice(&["accept", "refuse"]), "Text frames on serial consoles")
+        .default("accept")
+        .only(Program::SerialProxy),
+    option(OWN, "trusted_proxies", Kind::Networks, "Who may send X-Forwarded-Proto; empty lets everyone")
+        .default(""),
+];
