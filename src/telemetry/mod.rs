@@ -4,4 +4,6 @@
 pub mod log;
 mod settings;
 
-pub use settings::LogSettings;
+pub use settings::{
+    FACILITIES, FACILITY_USER, Formats, LogSettings, RateLimit, Rotation, Sockets, When, facility, level,
+};

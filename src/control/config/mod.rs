@@ -25,7 +25,7 @@ mod tests;
 mod values;
 
 use argv::{Event, Stop};
-pub use checked::{Config, IoEngine, Listen};
+pub use checked::{Config, IoEngine, Listen, ProcessSettings};
 pub use options::{DEFAULT, Default, Effect, Flag, OWN, OptionDef, find, options};
 pub use program::Program;
 use resolve::Layer;

@@ -26,6 +26,8 @@ pub enum Kind {
     Str,
     /// One of these, exactly
     Choice(&'static [&'static str]),
+    /// One of these, in any case
+    ChoiceAnyCase(&'static [&'static str]),
     /// Text items separated by commas
     List,
     /// Items out of these, separated by commas
@@ -80,6 +82,10 @@ impl Kind {
             Self::Port => parse_int(text, 0, i64::from(u16::MAX)),
             Self::Str => Ok(Value::Str(text.to_owned())),
             Self::Choice(choices) => parse_choice(text, choices).map(Value::Str),
+            Self::ChoiceAnyCase(choices) => {
+                let known = choices.iter().any(|choice| choice.eq_ignore_ascii_case(text));
+                if known { Ok(Value::Str(text.to_owned())) } else { parse_choice(text, choices).map(Value::Str) }
+            }
             Self::List => {
                 items(text).map(|item| Ok(item.to_owned())).collect::<Result<_, _>>().map(Value::List)
             }
@@ -107,7 +113,9 @@ impl fmt::Display for Kind {
             Self::Int { min, max } => write!(f, "Integer(min={min}, max={max})"),
             Self::Port => f.write_str("Port(min=0, max=65535)"),
             Self::Str => f.write_str("String"),
-            Self::Choice(choices) => write!(f, "String(choices=[{}])", quoted(choices)),
+            Self::Choice(choices) | Self::ChoiceAnyCase(choices) => {
+                write!(f, "String(choices=[{}])", quoted(choices))
+            }
             Self::List => f.write_str("List of String"),
             Self::ListOf(choices) => write!(f, "List of String(choices=[{}])", quoted(choices)),
             Self::HostAddress => f.write_str("HostAddress"),

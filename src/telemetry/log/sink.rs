@@ -1,92 +1,135 @@
-//! Where lines go.
+//! Where records go, and in which form: Python's handlers.
 
-use std::fs::{self, File, OpenOptions};
+use std::fmt;
 use std::io::{self, Write};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::mem;
+use std::time::SystemTime;
 
-use thiserror::Error;
+use super::file::LogFile;
+use super::format::{Format, Process};
+use super::journal::Journal;
+use super::record::Record;
+use super::syslog::Syslog;
 
-use super::LogSettings;
+/// Bytes gathered for one write.
+const BATCH_BYTES: usize = 65_536;
+/// Behind each line of `oslo_log/handlers.py`, `ColorHandler`.
+const COLOR_END: &str = "\x1b[00m";
 
-/// The log file could not be opened at start.
-#[derive(Debug, Error)]
-#[error("the log file {} could not be opened: {source}", path.display())]
-pub struct OpenError {
-    path: PathBuf,
-    source: io::Error,
-}
-
-/// One destination of lines.
+/// One destination of records.
 pub(super) enum Sink {
     /// A file that may be moved away under us
     File(LogFile),
     /// A stream of the process
     Stream(Box<dyn Write + Send>),
+    /// The machine's syslog, or another's
+    Syslog(Syslog),
+    /// systemd's journal
+    Journal(Journal),
+    /// Nowhere
+    Null,
 }
 
-impl Sink {
-    /// What the settings ask for: a file, standard error, or else standard output.
-    pub(super) fn open_all(settings: &LogSettings) -> Result<Vec<Self>, OpenError> {
-        let mut sinks = Vec::new();
-        if let Some(path) = &settings.file {
-            let file = LogFile::open(path).map_err(|source| OpenError { path: path.clone(), source })?;
-            sinks.push(Self::File(file));
-        }
-        if settings.stderr {
-            sinks.push(Self::Stream(Box::new(io::stderr())));
-        }
-        if sinks.is_empty() {
-            sinks.push(Self::Stream(Box::new(io::stdout())));
-        }
-        Ok(sinks)
-    }
-
-    /// Writes whole lines.
-    pub(super) fn write(&mut self, lines: &str) -> io::Result<()> {
+impl fmt::Debug for Sink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::File(file) => file.write(lines),
-            Self::Stream(stream) => {
-                stream.write_all(lines.as_bytes())?;
-                stream.flush()
+            Self::File(file) => file.fmt(f),
+            Self::Stream(_) => f.write_str("Stream"),
+            Self::Syslog(syslog) => syslog.fmt(f),
+            Self::Journal(journal) => journal.fmt(f),
+            Self::Null => f.write_str("Null"),
+        }
+    }
+}
+
+/// A sink, what it takes, and in which form.
+#[derive(Debug)]
+pub(super) struct Handler {
+    pub(super) level: u32,
+    pub(super) format: Format,
+    pub(super) sink: Sink,
+    pub(super) color: bool,
+    /// Lines not yet written, and how many records they came from
+    batch: String,
+    records: u64,
+    /// Records that could not be written since the last flush
+    failed: u64,
+}
+
+impl Handler {
+    pub(super) fn new(format: Format, sink: Sink) -> Self {
+        Self { level: 0, format, sink, color: false, batch: String::new(), records: 0, failed: 0 }
+    }
+
+    /// Takes a record. What streams and plain files get waits for [`Handler::flush`]; all else is sent at once.
+    pub(super) fn take(&mut self, record: &Record, process: &Process) {
+        if record.severity.number() < self.level {
+            return;
+        }
+        match &mut self.sink {
+            Sink::Null => return,
+            Sink::File(file) if !file.rotates() => {}
+            Sink::Stream(_) => {}
+            sink => {
+                let mut text = String::new();
+                self.format.append(record, process, &mut text);
+                let sent = match sink {
+                    Sink::Syslog(syslog) => syslog.send(record, &text, process),
+                    Sink::Journal(journal) => journal.send(record, &text),
+                    Sink::File(file) => file.write(&text, record.at),
+                    Sink::Stream(_) | Sink::Null => Ok(()),
+                };
+                self.failed += u64::from(sent.is_err());
+                return;
             }
+        }
+        self.append(record, process);
+        self.records += 1;
+        if self.batch.len() >= BATCH_BYTES {
+            self.write_batch();
         }
     }
 
-    /// Forgets the open file, so that the next write opens it by name.
+    fn append(&mut self, record: &Record, process: &Process) {
+        if !self.color {
+            self.format.append(record, process, &mut self.batch);
+            return;
+        }
+        let mut text = String::new();
+        self.format.append(record, process, &mut text);
+        for line in text.lines() {
+            self.batch.extend([record.severity.color(), line, COLOR_END, "\n"]);
+        }
+    }
+
+    /// Writes what waits. Returns how many records were lost since the last call.
+    pub(super) fn flush(&mut self) -> u64 {
+        self.write_batch();
+        mem::take(&mut self.failed)
+    }
+
+    fn write_batch(&mut self) {
+        let records = mem::take(&mut self.records);
+        if self.batch.is_empty() {
+            return;
+        }
+        let written = match &mut self.sink {
+            Sink::File(file) => file.write(&self.batch, SystemTime::now()),
+            Sink::Stream(stream) => stream.write_all(self.batch.as_bytes()).and_then(|()| stream.flush()),
+            // They keep nothing back.
+            Sink::Syslog(_) | Sink::Journal(_) | Sink::Null => io::Result::Ok(()),
+        };
+        self.batch.clear();
+        self.batch.shrink_to(BATCH_BYTES);
+        if written.is_err() {
+            self.failed += records;
+        }
+    }
+
+    /// Opens the file anew with the next lines, though it may not have been moved.
     pub(super) fn reopen(&mut self) {
-        if let Self::File(file) = self {
-            file.identity = None;
+        if let Sink::File(file) = &mut self.sink {
+            file.reopen();
         }
-    }
-}
-
-/// A file that is only appended to, so that truncating it in place works, and opened anew when something
-/// else, or nothing, has its name.
-pub(super) struct LogFile {
-    path: PathBuf,
-    file: File,
-    /// Device and inode of `file`; none to have it opened anew
-    identity: Option<(u64, u64)>,
-}
-
-impl LogFile {
-    fn open(path: &Path) -> io::Result<Self> {
-        // A later change of the working directory must not move the log.
-        let path = std::path::absolute(path)?;
-        let file = OpenOptions::new().append(true).create(true).open(&path)?;
-        let metadata = file.metadata()?;
-        Ok(Self { path, file, identity: Some((metadata.dev(), metadata.ino())) })
-    }
-
-    fn write(&mut self, lines: &str) -> io::Result<()> {
-        let named = fs::metadata(&self.path).ok().map(|metadata| (metadata.dev(), metadata.ino()));
-        if self.identity.is_none() || named != self.identity {
-            // While the name cannot be opened, the old file is better than none.
-            if let Ok(opened) = Self::open(&self.path) {
-                *self = opened;
-            }
-        }
-        self.file.write_all(lines.as_bytes())
     }
 }

@@ -8,8 +8,11 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use tracing::{debug, error, info, warn};
 
+use super::format::Format;
+use super::sink::{Handler, Sink};
 use super::writer::QUEUE_MAX;
 use super::*;
+use crate::telemetry::{Rotation, When};
 
 /// A directory that goes with its value.
 struct Directory(PathBuf);
@@ -29,13 +32,24 @@ impl Drop for Directory {
 }
 
 fn settings(file: Option<PathBuf>, debug: bool) -> LogSettings {
-    LogSettings { file, stderr: false, debug, date_format: "%Y-%m-%d %H:%M:%S".to_owned() }
+    let mut settings = LogSettings { file, debug, ..LogSettings::default() };
+    settings.formats.debug_suffix = String::new();
+    settings
 }
 
 fn to_file(settings: &LogSettings, body: impl FnOnce(&Logger)) {
-    let (logger, layer) = start(settings, Sink::open_all(settings).unwrap()).unwrap();
+    let (logger, layer, warnings) = start(settings).unwrap();
+    assert!(warnings.is_empty(), "{warnings:?}");
     tracing::subscriber::with_default(Registry::default().with(layer), || body(&logger));
     logger.flush();
+}
+
+/// A log that writes to `stream` alone.
+fn to_stream(stream: impl io::Write + Send + 'static) -> (Logger, LogLayer) {
+    let settings = settings(None, false);
+    let format = Format::context(&settings.formats, Some(settings.formats.date.clone()));
+    let handler = Handler::new(format, Sink::Stream(Box::new(stream)));
+    start_with(&settings, Setup::new(vec![handler], vec![0], Vec::new()), setup::levels(&settings)).unwrap()
 }
 
 /// What follows the prefix.
@@ -95,7 +109,7 @@ fn a_file_is_appended_to_and_opened_anew_when_moved() {
 fn a_file_that_cannot_be_opened_is_an_error() {
     let directory = Directory::new("absent");
     let path = directory.0.join("no/such/x.log");
-    let Err(error) = Sink::open_all(&settings(Some(path.clone()), false)) else { panic!("opened") };
+    let Err(error) = start(&settings(Some(path.clone()), false)) else { panic!("opened") };
     assert!(error.to_string().starts_with(&format!("the log file {} could not be opened: ", path.display())));
     assert!(!path.parent().unwrap().exists(), "a parent directory was created");
 }
@@ -132,8 +146,7 @@ impl io::Write for Slow {
 fn a_full_queue_loses_records_and_says_how_many() {
     let (permit, permits) = sync_channel(1);
     let (written, writes) = sync_channel(10_000);
-    let sink = Sink::Stream(Box::new(Slow { permits: Mutex::new(permits), written }));
-    let (logger, layer) = start(&settings(None, false), vec![sink]).unwrap();
+    let (logger, layer) = to_stream(Slow { permits: Mutex::new(permits), written });
     let sent = QUEUE_MAX * 3;
     tracing::subscriber::with_default(Registry::default().with(layer), || {
         // None of these waits, though nothing is being written.
@@ -179,8 +192,7 @@ impl io::Write for Failing {
 #[test]
 fn what_a_full_disk_refused_is_counted() {
     let (written, writes) = sync_channel(100);
-    let sink = Sink::Stream(Box::new(Failing { failures: 1, written }));
-    let (logger, layer) = start(&settings(None, false), vec![sink]).unwrap();
+    let (logger, layer) = to_stream(Failing { failures: 1, written });
     tracing::subscriber::with_default(Registry::default().with(layer), || {
         info!("refused");
         logger.flush();
@@ -192,4 +204,77 @@ fn what_a_full_disk_refused_is_counted() {
     // The report may come with the next record or before it.
     messages.sort_unstable();
     assert_eq!(messages, ["1 log records were lost because the log could not be written", "taken"], "{text}");
+}
+
+/// What one record becomes under `settings`.
+fn text_of(settings: &LogSettings, body: impl FnOnce()) -> String {
+    let directory = Directory::new(&format!("text-{:?}", std::thread::current().id()));
+    let path = directory.0.join("x.log");
+    to_file(&LogSettings { file: Some(path.clone()), ..settings.clone() }, |_| body());
+    fs::read_to_string(path).unwrap()
+}
+
+#[test]
+fn every_line_of_a_message_has_its_prefix_and_a_message_has_an_end() {
+    let text = text_of(&settings(None, false), || info!(target: "nova", "one\r\ntwo\n\nfour\n"));
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(messages(&text), ["one", "two", "", "four"], "{text}");
+    assert!(lines.iter().all(|line| line.contains(" INFO nova [-] ")), "{text}");
+    let text = text_of(&settings(None, false), || info!("{}", "x\n".repeat(3_000)));
+    assert_eq!(text.lines().count(), 101);
+    assert!(text.ends_with("... (more lines cut)\n"));
+}
+
+#[test]
+fn control_characters_are_escaped() {
+    let body = || info!("a\u{1b}[31m\tb\u{7f}\u{85}\u{2028}c\rd\\\u{e9}");
+    let text = text_of(&settings(None, false), body);
+    assert!(text.ends_with("] a\\x1b[31m\\tb\\x7f\\x85\\u{2028}c\\rd\\\u{e9}\n"), "{text}");
+}
+
+#[test]
+fn fields_with_a_meaning_become_parts_of_the_line() {
+    let body = || {
+        info!(target: "nova", request = 7_u64, instance_uuid = "uu-id", other = 1, "said");
+        info!(target: "nova", client = %"192.0.2.9", "asked");
+        error!(target: "nova", exception = %"first\nsecond", "failed");
+    };
+    let text = text_of(&settings(None, false), body);
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[0].contains(" INFO nova [None req-"), "{text}");
+    assert!(lines[0].ends_with(" - - - - - -] [instance: uu-id] said other=1"), "{text}");
+    assert!(lines[1].contains(" [-] 192.0.2.9 - - [") && lines[1].ends_with("] asked"), "{text}");
+    assert!(lines[2].ends_with(" ERROR nova [-] failed: first"), "{text}");
+    assert!(lines[3].ends_with(" ERROR nova first") && lines[4].ends_with(" ERROR nova second"), "{text}");
+}
+
+#[test]
+fn a_size_or_an_interval_puts_the_file_aside() {
+    let directory = Directory::new("rotation");
+    let path = directory.0.join("x.log");
+    let mut settings = settings(Some(path.clone()), false);
+    settings.formats.default = "%(message)s".to_owned();
+    settings.rotation = Rotation::Size { bytes_max: 10, count: 2 };
+    to_file(&settings, |_| ["aaaa", "bbbb", "cccc", "dddd", "eeee"].iter().for_each(|text| info!("{text}")));
+    let read = |suffix: &str| fs::read_to_string(format!("{}{suffix}", path.display()));
+    assert_eq!((read("").unwrap(), read(".1").unwrap(), read(".2").unwrap()), ("eeee\n".into(), "dddd\n".into(), "cccc\n".into()));
+    assert!(read(".3").is_err());
+    fs::remove_file(&path).unwrap();
+    settings.rotation = Rotation::Interval { when: When::Seconds, interval: 1, count: 1 };
+    to_file(&settings, |_| {
+        for number in 0..3 {
+            info!("{number}");
+            std::thread::sleep(Duration::from_millis(1_100));
+        }
+        info!("last");
+    });
+    let mut old: Vec<_> = fs::read_dir(&directory.0)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.len() > "x.log.1".len())
+        .collect();
+    old.sort();
+    assert_eq!(old.len(), 1, "{old:?}");
+    assert_eq!(read("").unwrap(), "last\n");
+    assert_eq!(fs::read_to_string(directory.0.join(&old[0])).unwrap(), "2\n");
 }

@@ -1,41 +1,40 @@
 //! The thread that writes, and the bounded queue before it.
 
+use std::collections::VecDeque;
 use std::io;
-use std::mem;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use tracing::Level;
-
-use super::line::LineFormat;
-use super::sink::Sink;
+use super::format::{Format, PlainFormat, Process};
+use super::rate::{Limiter, Verdict};
+use super::record::{Place, Record, Severity};
+use super::setup::Setup;
+use super::sink::Handler;
+use crate::telemetry::RateLimit;
 
 /// Records that wait for the writer. With the longest messages they take 16 MiB.
 pub(super) const QUEUE_MAX: usize = 2_048;
-/// Bytes gathered for one write.
-const BATCH_BYTES: usize = 65_536;
 /// Pause between attempts to hand the writer a request while its queue is full.
 const RETRY: Duration = Duration::from_millis(5);
-
-/// One event.
-#[derive(Debug)]
-pub(super) struct Record {
-    pub(super) at: SystemTime,
-    pub(super) level: Level,
-    pub(super) target: &'static str,
-    pub(super) message: String,
-}
+/// Lines from WARNING on that are kept for the state report.
+const RECENT_MAX: usize = 20;
+const RECENT_FORMAT: &str = "%(asctime)s %(levelname)s %(name)s %(message)s";
 
 #[derive(Debug)]
 enum Request {
-    Write(Record),
+    Write(Box<Record>),
     Reopen,
+    /// Replaces loggers and handlers
+    SetUp(Box<Setup>),
     /// Answered once everything before it is written
     Flush(SyncSender<()>),
 }
+
+/// The last lines from WARNING on.
+pub(super) type Recent = Arc<Mutex<VecDeque<String>>>;
 
 /// The senders' end.
 #[derive(Clone, Debug)]
@@ -43,21 +42,29 @@ pub(super) struct Queue {
     sender: SyncSender<Request>,
     /// Records that were lost since the last report
     lost: Arc<AtomicU64>,
+    recent: Recent,
 }
 
 /// Starts the writer. It ends with the last [`Queue`].
-pub(super) fn start(format: LineFormat, sinks: Vec<Sink>) -> io::Result<Queue> {
+pub(super) fn start(setup: Setup, rate_limit: Option<RateLimit>, process: Process) -> io::Result<Queue> {
     let (sender, receiver) = sync_channel(QUEUE_MAX);
-    let lost = Arc::new(AtomicU64::new(0));
-    let mut writer = Writer { format, sinks, lost: Arc::clone(&lost), batch: String::new(), records: 0 };
+    let (lost, recent) = (Arc::new(AtomicU64::new(0)), Recent::default());
+    let mut writer = Writer {
+        setup,
+        process,
+        limiter: rate_limit.map(|limit| Limiter::new(limit, Instant::now())),
+        lost: Arc::clone(&lost),
+        recent: Arc::clone(&recent),
+        recent_format: Format::Plain(PlainFormat::new(Some(RECENT_FORMAT), None)),
+    };
     thread::Builder::new().name("log".to_owned()).spawn(move || writer.run(&receiver))?;
-    Ok(Queue { sender, lost })
+    Ok(Queue { sender, lost, recent })
 }
 
 impl Queue {
     /// Hands over a record, or counts it as lost. Never blocks.
     pub(super) fn send(&self, record: Record) {
-        if self.sender.try_send(Request::Write(record)).is_err() {
+        if self.sender.try_send(Request::Write(Box::new(record))).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -65,6 +72,12 @@ impl Queue {
     pub(super) fn reopen(&self) {
         // A full queue is being written, and each write looks whether the file was moved.
         let _ = self.sender.try_send(Request::Reopen);
+    }
+
+    /// Replaces loggers and handlers, behind everything sent so far. Waits for a place in the queue.
+    pub(super) fn set_up(&self, setup: Setup) {
+        // Fails only when the writer is gone, and then nothing is written at all.
+        let _ = self.sender.send(Request::SetUp(Box::new(setup)));
     }
 
     /// Waits until everything sent so far is written, for `longest` at most. For the end of the process.
@@ -81,15 +94,20 @@ impl Queue {
         }
         let _ = written.recv_timeout(deadline.saturating_duration_since(Instant::now()));
     }
+
+    /// The last lines from WARNING on, oldest first.
+    pub(super) fn recent(&self) -> Vec<String> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
 }
 
 struct Writer {
-    format: LineFormat,
-    sinks: Vec<Sink>,
+    setup: Setup,
+    process: Process,
+    limiter: Option<Limiter>,
     lost: Arc<AtomicU64>,
-    /// Lines not yet written, and how many records they came from
-    batch: String,
-    records: u64,
+    recent: Recent,
+    recent_format: Format,
 }
 
 impl Writer {
@@ -98,54 +116,70 @@ impl Writer {
             let mut next = Some(first);
             while let Some(request) = next {
                 self.take(request);
-                next = if self.batch.len() < BATCH_BYTES { receiver.try_recv().ok() } else { None };
+                next = receiver.try_recv().ok();
             }
-            self.write();
+            self.flush();
         }
     }
 
     fn take(&mut self, request: Request) {
         match request {
-            Request::Write(record) => {
-                self.format.append(&record, &mut self.batch);
-                self.records += 1;
-            }
+            Request::Write(record) => self.judge(*record),
             Request::Reopen => {
-                self.write();
-                self.sinks.iter_mut().for_each(Sink::reopen);
+                self.flush();
+                self.setup.handlers.iter_mut().for_each(Handler::reopen);
+            }
+            Request::SetUp(setup) => {
+                self.flush();
+                self.setup = *setup;
             }
             Request::Flush(done) => {
-                self.write();
+                self.flush();
                 let _ = done.try_send(());
             }
         }
     }
 
-    fn write(&mut self) {
+    fn judge(&mut self, record: Record) {
+        match self.limiter.as_mut().map_or(Verdict::Pass, |limiter| limiter.judge(&record, Instant::now())) {
+            Verdict::Pass => self.write(&record),
+            Verdict::Say(instead) => self.write(&instead),
+            Verdict::Drop => {}
+        }
+    }
+
+    fn write(&mut self, record: &Record) {
+        if record.severity >= Severity::Warning {
+            self.remember(record);
+        }
+        for index in self.setup.route(record.target) {
+            self.setup.handlers[index].take(record, &self.process);
+        }
+    }
+
+    fn remember(&self, record: &Record) {
+        let mut line = String::new();
+        self.recent_format.append(record, &self.process, &mut line);
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        if recent.len() == RECENT_MAX {
+            recent.pop_front();
+        }
+        recent.push_back(line);
+    }
+
+    /// Says what was lost, and writes what waits.
+    fn flush(&mut self) {
         let lost = self.lost.swap(0, Ordering::Relaxed);
         if lost > 0 {
             let message = format!("{lost} log records were lost because the log could not be written");
-            let record = Record {
-                at: SystemTime::now(),
-                level: Level::WARN,
-                target: "consolegate::telemetry",
-                message,
-            };
-            self.format.append(&record, &mut self.batch);
+            let target = "consolegate::telemetry";
+            self.write(&Record::new(Severity::Warning, target, message, Place::default()));
         }
-        let records = mem::take(&mut self.records);
-        if self.batch.is_empty() {
-            return;
+        // With several handlers, what one of them took is not lost.
+        let failed = self.setup.handlers.iter_mut().map(Handler::flush).min().unwrap_or(0);
+        if failed > 0 {
+            // The report of the earlier loss was among them.
+            self.lost.fetch_add(lost + failed - u64::from(lost > 0), Ordering::Relaxed);
         }
-        // With several sinks, what one of them took is not lost.
-        let mut written = false;
-        for sink in &mut self.sinks {
-            written |= sink.write(&self.batch).is_ok();
-        }
-        if !written {
-            self.lost.fetch_add(lost + records, Ordering::Relaxed);
-        }
-        self.batch.clear();
-        self.batch.shrink_to(BATCH_BYTES);
     }
 }

@@ -17,8 +17,13 @@ use crate::session::Network;
 use crate::session::limits::{Limits, ROWS};
 use crate::telemetry::LogSettings;
 
+mod log;
+mod process;
 mod read;
 
+use log::log_settings;
+pub use process::ProcessSettings;
+use process::process_settings;
 use read::Read;
 
 /// Workers by default, cores permitting.
@@ -61,6 +66,10 @@ pub struct Config {
     pub limits: Limits,
     /// Where and how to log
     pub log: LogSettings,
+    /// How the process lives
+    pub process: ProcessSettings,
+    /// What all of this was read from, for reloads and reports
+    pub values: Values,
     /// What the operator should know, to be logged once logging is up
     pub warnings: Vec<String>,
 }
@@ -134,7 +143,9 @@ impl Config {
                 .filter_map(|one| one.parse().ok())
                 .collect(),
             limits: limits(&read, rpc_response_timeout),
-            log: log_settings(&read),
+            log: log_settings(&read)?,
+            process: process_settings(&read),
+            values: values.clone(),
             warnings: values.warnings.clone(),
         };
         config.warn();
@@ -237,21 +248,6 @@ fn limits(read: &Read<'_>, rpc_response_timeout: Duration) -> Limits {
         limits.authorize_timeout_ms = limits.authorize_timeout_ms.max(rpc_ms);
     }
     limits
-}
-
-/// `oslo_log/log.py`, `_get_log_file_path`
-fn log_settings(read: &Read<'_>) -> LogSettings {
-    let file = match (read.text(DEFAULT, "log_dir"), read.text(DEFAULT, "log_file")) {
-        (Some(directory), Some(file)) => Some(Path::new(directory).join(file)),
-        (Some(directory), None) => Some(Path::new(directory).join(format!("{}.log", read.0.program.name()))),
-        (None, file) => file.map(PathBuf::from),
-    };
-    LogSettings {
-        file,
-        stderr: read.is_on(DEFAULT, "use_stderr"),
-        debug: read.is_on(DEFAULT, "debug"),
-        date_format: read.text(DEFAULT, "log_date_format").unwrap_or_default().to_owned(),
-    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Values by the type that their declaration promises.
 
+use std::path::PathBuf;
+
 use crate::control::config::resolve::Values;
 use crate::control::config::values::Value;
 use crate::secret::Secret;
@@ -25,6 +27,20 @@ impl Read<'_> {
             Value::Str(text) if !text.is_empty() => Some(text),
             _ => None,
         }
+    }
+
+    /// Text that may be empty.
+    pub(super) fn whole_text(&self, group: &str, name: &str) -> &str {
+        match self.0.value(group, name) {
+            Value::Str(text) => text,
+            _ => "",
+        }
+    }
+
+    /// A path, from the directory that the program was started in: a daemon leaves it.
+    pub(super) fn path(&self, group: &str, name: &str) -> Option<PathBuf> {
+        let path = PathBuf::from(self.text(group, name)?);
+        Some(std::path::absolute(&path).unwrap_or(path))
     }
 
     pub(super) fn list(&self, group: &str, name: &str) -> &[String] {

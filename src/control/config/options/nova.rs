@@ -19,8 +19,7 @@ pub(super) static DECLARED: &[OptionDef] = &[
     .flag("source_is_ipv6"),
     option(DEFAULT, "daemon", Kind::Bool, "Run in the background")
         .default("false")
-        .flag("daemon")
-        .no_effect("this build stays in the foreground"),
+        .flag("daemon"),
     option(DEFAULT, "record", Kind::Str, "Record sessions to FILE.N")
         .flag("record")
         .no_effect("this build does not record sessions"),

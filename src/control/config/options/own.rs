@@ -21,6 +21,14 @@ pub(super) static DECLARED: &[OptionDef] = &[
         "Threads that relay; 0 takes one per core, four at most",
     )
     .default("0"),
+    option(
+        OWN,
+        "drain_timeout",
+        Kind::Int { min: 0, max: 86_400 },
+        "Seconds that sessions go on after SIGTERM, without new ones; 0 ends them at once",
+    )
+    .default("0"),
+    option(OWN, "pid_file", Kind::Str, "File for the process's number, removed at the end"),
     option(OWN, "any_console_type", Kind::Bool, "Serve tokens of other console types too").default("false"),
     option(OWN, "explain_refusals", Kind::Bool, "Tell the browser why, in a Close code and reason")
         .default("false"),
