@@ -51,8 +51,8 @@ use format::Process;
 use levels::Levels;
 pub use pyconfig::ConfigError;
 use record::{Place, Record, Severity};
-use setup::Setup;
 pub use setup::OpenError;
+use setup::Setup;
 use writer::Queue;
 
 /// Longest message, in bytes; the rest is cut. Nothing here logs as much on purpose, but a hypervisor's

@@ -185,7 +185,8 @@ impl Default for Formats {
             debug_suffix: "%(funcName)s %(pathname)s:%(lineno)d".to_owned(),
             exception_prefix: format!("{start} ERROR %(name)s %(instance)s"),
             user_identity:
-                "%(user)s %(project)s %(domain)s %(system_scope)s %(user_domain)s %(project_domain)s".to_owned(),
+                "%(user)s %(project)s %(domain)s %(system_scope)s %(user_domain)s %(project_domain)s"
+                    .to_owned(),
             instance_uuid: "[instance: %(uuid)s] ".to_owned(),
             date: "%Y-%m-%d %H:%M:%S".to_owned(),
         }
@@ -214,10 +215,7 @@ pub struct Sockets {
 
 impl Default for Sockets {
     fn default() -> Self {
-        Self {
-            syslog: PathBuf::from("/dev/log"),
-            journal: PathBuf::from("/run/systemd/journal/socket"),
-        }
+        Self { syslog: PathBuf::from("/dev/log"), journal: PathBuf::from("/run/systemd/journal/socket") }
     }
 }
 
@@ -227,7 +225,8 @@ mod tests {
 
     #[test]
     fn facilities_are_found_as_oslo_log_finds_them() {
-        for (name, code) in [("LOG_USER", 1), ("user", 1), ("local0", 16), ("LOG_LOCAL7", 23), ("Daemon", 3)] {
+        for (name, code) in [("LOG_USER", 1), ("user", 1), ("local0", 16), ("LOG_LOCAL7", 23), ("Daemon", 3)]
+        {
             assert_eq!(facility(name), Some(code), "{name}");
         }
         assert_eq!(facility("LOG_LOG_USER"), None);

@@ -8,6 +8,7 @@ The options are registered as Nova registers them: nova/conf/, oslo_log/_options
 """
 
 import contextlib
+import copy
 import io
 import json
 import os
@@ -15,6 +16,9 @@ import sys
 
 from oslo_config import cfg
 from oslo_config import types
+from oslo_log import _options as log
+from oslo_log import versionutils
+from oslo_reports import opts as reports
 
 # oslo.log would report deprecations through its own machinery, which needs to be set up.
 cfg.oslo_log = None
@@ -78,8 +82,24 @@ GROUP_OPTIONS = {
     ),
 }
 
+
+def log_options():
+    """oslo.log's own, with the levels that nova/config.py adds."""
+    options = copy.deepcopy(
+        log.generic_log_opts + log.log_opts + versionutils.deprecated_opts
+    )
+    for option in options:
+        if option.name == "default_log_levels":
+            option.default = log.DEFAULT_LOG_LEVELS + [
+                "glanceclient=WARN",
+                "oslo.privsep.daemon=INFO",
+            ]
+    return options
+
+
 FILE_OPTIONS = [
-    ("DEFAULT", cfg.BoolOpt("use_stderr", default=False)),
+    *(("DEFAULT", option) for option in log_options()),
+    *(("oslo_reports", option) for option in copy.deepcopy(reports.list_opts()[0][1])),
     ("DEFAULT", cfg.StrOpt("transport_url", default="rabbit://", secret=True)),
     ("DEFAULT", cfg.IntOpt("rpc_response_timeout", default=60)),
     (

@@ -100,7 +100,7 @@ fn interactive_relaying_takes_the_engines_own_system_calls_only(engine: &str) {
     let seen = calls(&trace, &workers);
     assert_eq!(seen.iter().map(String::as_str).collect::<Vec<_>>(), expected, "{trace}");
     // The kernel's own threads for operations that it cannot do without waiting are slow.
-    assert_eq!(program.threads("iou-wrk"), [], "an operation went to a thread of the kernel's");
+    assert!(program.threads("iou-wrk").is_empty(), "an operation went to a thread of the kernel's");
     drop(client);
     compute.join().unwrap();
 }

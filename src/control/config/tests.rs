@@ -326,7 +326,7 @@ fn options_without_effect_warn_when_set() {
     let machine = Machine::new("effect");
     let file = machine.file(
         "f",
-        "[DEFAULT]\nuse_syslog=true\nuse_json=false\ntransport_url=rabbit://u:hidden@h/\n[consoleauth]\n\
+        "[DEFAULT]\npublish_errors=true\nuse_json=false\ntransport_url=rabbit://u:hidden@h/\n[consoleauth]\n\
          enforce_session_timeout=true\n[console]\nssl_minimum_version=tlsv1_3\n",
     );
     let values = machine.read(&[NOVNC, "--config-file", &file, "--cert", "/c", "--key="]).unwrap();
@@ -335,7 +335,7 @@ fn options_without_effect_warn_when_set() {
     named.sort_unstable();
     assert_eq!(
         named,
-        ["cert", "enforce_session_timeout", "ssl_minimum_version", "transport_url", "use_syslog"]
+        ["cert", "enforce_session_timeout", "publish_errors", "ssl_minimum_version", "transport_url"]
     );
     assert!(!format!("{values:?}").contains("hidden"));
 }

@@ -84,7 +84,11 @@ impl Kind {
             Self::Choice(choices) => parse_choice(text, choices).map(Value::Str),
             Self::ChoiceAnyCase(choices) => {
                 let known = choices.iter().any(|choice| choice.eq_ignore_ascii_case(text));
-                if known { Ok(Value::Str(text.to_owned())) } else { parse_choice(text, choices).map(Value::Str) }
+                if known {
+                    Ok(Value::Str(text.to_owned()))
+                } else {
+                    parse_choice(text, choices).map(Value::Str)
+                }
             }
             Self::List => {
                 items(text).map(|item| Ok(item.to_owned())).collect::<Result<_, _>>().map(Value::List)

@@ -82,7 +82,8 @@ impl LogFile {
 
     fn is_due(&self, len: u64, at: SystemTime) -> bool {
         // Devices and pipes are never put aside.
-        let Some(size) = self.file.metadata().ok().filter(fs::Metadata::is_file).map(|file| file.len()) else {
+        let Some(size) = self.file.metadata().ok().filter(fs::Metadata::is_file).map(|file| file.len())
+        else {
             return false;
         };
         match self.rotation {

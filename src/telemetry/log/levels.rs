@@ -86,7 +86,7 @@ mod tests {
             assert_eq!(levels.of(name), level, "{name}");
         }
         assert!(levels.allows("nova::console", Severity::Info) && !levels.allows("nova", Severity::Warning));
-        assert_eq!(levels.most(), LevelFilter::INFO);
+        assert_eq!(levels.most(), LevelFilter::DEBUG);
         assert_eq!(Levels { root: 10, loggers: Vec::new() }.most(), LevelFilter::DEBUG);
     }
 }

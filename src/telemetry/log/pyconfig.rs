@@ -179,8 +179,9 @@ impl Reader<'_> {
             "JSONFormatter" => Format::Json(date),
             "" | "Formatter" => Format::Plain(PlainFormat::new(format.as_deref(), date)),
             _ => {
-                self.warnings
-                    .push(format!("formatter {name}: the class {class} is not known, its format is used alone"));
+                self.warnings.push(format!(
+                    "formatter {name}: the class {class} is not known, its format is used alone"
+                ));
                 Format::Plain(PlainFormat::new(format.as_deref(), date))
             }
         })
@@ -213,8 +214,7 @@ impl Reader<'_> {
                 Some(Sink::Syslog(Syslog::new(address, frame, facility)))
             }
             "OSJournalHandler" | "JournalHandler" | "JournaldLogHandler" => {
-                let (path, program) =
-                    (self.settings.sockets.journal.clone(), self.settings.program.clone());
+                let (path, program) = (self.settings.sockets.journal.clone(), self.settings.program.clone());
                 Some(Sink::Journal(Journal::new(path, program, FACILITY_USER)))
             }
             "NullHandler" => Some(Sink::Null),
@@ -275,9 +275,8 @@ impl Arguments {
             Literal::Dict(_) => return Err("args is not a tuple".to_owned()),
             single => vec![single],
         };
-        let by_name = match parsed("kwargs", "{}")? {
-            Literal::Dict(items) => items,
-            _ => return Err("kwargs is not a dictionary".to_owned()),
+        let Literal::Dict(by_name) = parsed("kwargs", "{}")? else {
+            return Err("kwargs is not a dictionary".to_owned());
         };
         Ok(Self { by_place, by_name })
     }
@@ -305,12 +304,8 @@ impl Arguments {
     fn stream(&self) -> Option<Sink> {
         match self.at(0, "stream").or_else(|| self.at(0, "strm")) {
             None | Some(Literal::None) => Some(Sink::Stream(Box::new(io::stderr()))),
-            Some(Literal::Name(name)) if name == "sys.stderr" => {
-                Some(Sink::Stream(Box::new(io::stderr())))
-            }
-            Some(Literal::Name(name)) if name == "sys.stdout" => {
-                Some(Sink::Stream(Box::new(io::stdout())))
-            }
+            Some(Literal::Name(name)) if name == "sys.stderr" => Some(Sink::Stream(Box::new(io::stderr()))),
+            Some(Literal::Name(name)) if name == "sys.stdout" => Some(Sink::Stream(Box::new(io::stdout()))),
             Some(_) => None,
         }
     }
@@ -337,7 +332,8 @@ impl Arguments {
             },
         };
         let interval = self.number(2, "interval").and_then(|number| u32::try_from(number).ok()).unwrap_or(1);
-        let count = self.number(3, "backupCount").and_then(|number| usize::try_from(number).ok()).unwrap_or(0);
+        let count =
+            self.number(3, "backupCount").and_then(|number| usize::try_from(number).ok()).unwrap_or(0);
         Ok(Rotation::Interval { when, interval, count })
     }
 

@@ -12,8 +12,8 @@ pub(super) enum Literal {
     Text(String),
     /// A dotted name, such as `sys.stdout`
     Name(String),
-    Tuple(Vec<Literal>),
-    Dict(Vec<(String, Literal)>),
+    Tuple(Vec<Self>),
+    Dict(Vec<(String, Self)>),
 }
 
 /// Reads one value that is all of `text`.
@@ -128,7 +128,12 @@ mod tests {
             ("(sys.stdout)", name("sys.stdout")),
             (
                 r#"('/var/log/x y.log', "a", 10485760, -5)"#,
-                Literal::Tuple(vec![text("/var/log/x y.log"), text("a"), Literal::Int(10_485_760), Literal::Int(-5)]),
+                Literal::Tuple(vec![
+                    text("/var/log/x y.log"),
+                    text("a"),
+                    Literal::Int(10_485_760),
+                    Literal::Int(-5),
+                ]),
             ),
             (
                 "(('localhost', handlers.SYSLOG_UDP_PORT), handlers.SysLogHandler.LOG_USER)",

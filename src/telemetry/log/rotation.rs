@@ -109,9 +109,11 @@ impl Schedule {
 fn has_form(text: &str, format: &str) -> bool {
     let form = format.replace("%Y", "0000").replace(['%'], "").replace(['m', 'd', 'H', 'M', 'S'], "00");
     text.len() == form.len()
-        && text.bytes().zip(form.bytes()).all(|(got, want)| {
-            if want == b'0' { got.is_ascii_digit() } else { got == want }
-        })
+        && text.bytes().zip(form.bytes()).all(
+            |(got, want)| {
+                if want == b'0' { got.is_ascii_digit() } else { got == want }
+            },
+        )
 }
 
 /// `path` with a dot and `suffix` behind it.

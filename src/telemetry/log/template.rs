@@ -169,9 +169,7 @@ impl Spec {
             ('x', Value::Int(number), _) => (sign, format!("{:x}", number.unsigned_abs()), true),
             ('X', Value::Int(number), _) => (sign, format!("{:X}", number.unsigned_abs()), true),
             ('o', Value::Int(number), _) => (sign, format!("{:o}", number.unsigned_abs()), true),
-            ('f' | 'F', _, Some(number)) => {
-                (sign, format!("{number:.*}", self.precision.unwrap_or(6)), true)
-            }
+            ('f' | 'F', _, Some(number)) => (sign, format!("{number:.*}", self.precision.unwrap_or(6)), true),
             ('e' | 'E' | 'g' | 'G', _, Some(number)) => (sign, number.to_string(), true),
             _ => ("", self.text(value), false),
         }

@@ -257,7 +257,10 @@ fn a_size_or_an_interval_puts_the_file_aside() {
     settings.rotation = Rotation::Size { bytes_max: 10, count: 2 };
     to_file(&settings, |_| ["aaaa", "bbbb", "cccc", "dddd", "eeee"].iter().for_each(|text| info!("{text}")));
     let read = |suffix: &str| fs::read_to_string(format!("{}{suffix}", path.display()));
-    assert_eq!((read("").unwrap(), read(".1").unwrap(), read(".2").unwrap()), ("eeee\n".into(), "dddd\n".into(), "cccc\n".into()));
+    assert_eq!(
+        (read("").unwrap(), read(".1").unwrap(), read(".2").unwrap()),
+        ("eeee\n".into(), "dddd\n".into(), "cccc\n".into())
+    );
     assert!(read(".3").is_err());
     fs::remove_file(&path).unwrap();
     settings.rotation = Rotation::Interval { when: When::Seconds, interval: 1, count: 1 };

@@ -65,7 +65,11 @@ fn rotation(read: &Read<'_>) -> Result<Rotation, Exit> {
         }
         "interval" => {
             let interval = number("log_rotate_interval");
-            let when = match read.text(DEFAULT, "log_rotate_interval_type").unwrap_or_default().to_lowercase().as_str()
+            let when = match read
+                .text(DEFAULT, "log_rotate_interval_type")
+                .unwrap_or_default()
+                .to_lowercase()
+                .as_str()
             {
                 "seconds" => When::Seconds,
                 "minutes" => When::Minutes,

@@ -17,9 +17,7 @@ pub(super) static DECLARED: &[OptionDef] = &[
     )
     .default("false")
     .flag("source_is_ipv6"),
-    option(DEFAULT, "daemon", Kind::Bool, "Run in the background")
-        .default("false")
-        .flag("daemon"),
+    option(DEFAULT, "daemon", Kind::Bool, "Run in the background").default("false").flag("daemon"),
     option(DEFAULT, "record", Kind::Str, "Record sessions to FILE.N")
         .flag("record")
         .no_effect("this build does not record sessions"),
