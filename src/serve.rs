@@ -15,8 +15,9 @@ use consolegate::engine::epoll::EpollEngine;
 use consolegate::engine::uring::UringEngine;
 use consolegate::engine::{Engine, PipeBudget, Worker, WorkerHandle, WorkerSettings, descriptors, listener};
 use consolegate::proto::http::UpgradePolicy;
-use consolegate::session::{LOG_TARGET, Limits, Security, Settings};
+use consolegate::session::{LOG_TARGET, Limits, Security, Settings, TrafficReply, Workers};
 use consolegate::telemetry::log;
+use consolegate::telemetry::metrics::metrics;
 
 /// How long the control thread may take to end once the workers have.
 const CONTROL_END: Duration = Duration::from_millis(500);
@@ -53,8 +54,10 @@ fn run(config: &Config) -> Result<(), String> {
         limits.sessions_max = descriptors::sessions_max(descriptors, limits.pipes_max, workers);
     }
     announce(config, &limits, engine);
+    metrics().set_program(config.program.console_type(), engine.name());
 
     let handles = Handles::default();
+    let workers_of: Arc<dyn Workers> = Arc::new(handles.clone());
     let with_control = WithControl { handles: handles.clone(), panicked: Arc::default() };
     let control_panicked = Arc::clone(&with_control.panicked);
     let control = Control::start(ControlSettings {
@@ -62,6 +65,9 @@ fn run(config: &Config) -> Result<(), String> {
         directory: std::env::current_dir().unwrap_or_default(),
         port_check: config.port_check,
         web_root: config.web.clone(),
+        record: config.record.clone(),
+        admin: config.admin.clone(),
+        workers: workers_of,
         limits,
         prefer_uring: engine == EngineKind::Uring,
         on_stop: Box::new(move || with_control.handles.shut_down()),
@@ -126,6 +132,9 @@ fn announce(config: &Config, limits: &Limits, engine: EngineKind) {
         info(&format!("  - Web server (no directory listings). Web root: {}", web.display()));
     }
     info("  - No SSL/TLS support");
+    if let Some(record) = &config.record {
+        info(&format!("  - Recording to '{}.*'", record.display()));
+    }
     let (workers, engine, sessions_max) = (config.workers, engine.name(), limits.sessions_max);
     info(&format!("  - {workers} workers on {engine}, up to {sessions_max} connections each"));
     info(&format!("  - proxying from {host}:{port} to None:None"));
@@ -146,6 +155,9 @@ fn settings(config: &Config, limits: Limits) -> Settings {
         trusted_proxies: config.trusted_proxies.clone(),
         upgrade: UpgradePolicy { strict: config.strict_upgrade },
         explain_refusals: config.explain_refusals,
+        record: config.record.clone(),
+        enforce_session_timeout: config.enforce_session_timeout,
+        ping_strict: config.ping_strict,
         limits,
         console_type,
     }
@@ -187,6 +199,7 @@ fn work<E: Engine>(
     started: &mpsc::SyncSender<WorkerHandle>,
 ) -> io::Result<()> {
     let mut worker = Worker::new(engine, shared);
+    metrics().add_worker(worker.counters());
     // The receiver waits for exactly this.
     let _ = started.send(worker.handle());
     worker.run()
@@ -249,6 +262,19 @@ impl Handles {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         inner.0 = true;
         inner.1.iter().for_each(WorkerHandle::shut_down);
+    }
+}
+
+impl Workers for Handles {
+    fn kill(&self, numbers: Arc<[u64]>) {
+        let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.1.iter().for_each(|handle| handle.kill(Arc::clone(&numbers)));
+    }
+
+    fn traffic(&self, numbers: Arc<[u64]>, reply: TrafficReply) -> usize {
+        let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.1.iter().for_each(|handle| handle.traffic(Arc::clone(&numbers), Arc::clone(&reply)));
+        inner.1.len()
     }
 }
 

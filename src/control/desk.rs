@@ -1,8 +1,9 @@
 //! Turns each question into a task, with a bound on how many of a kind run and for how long.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 use tokio::time::timeout_at;
@@ -12,9 +13,11 @@ use super::consoleauth::ConsoleAuth;
 use super::files::{Files, Wanted};
 use super::resolve;
 use super::sql::CONNECTIONS_MAX;
-use crate::console::TokenHash;
+use crate::console::{ConnectInfo, ConsoleToken, TokenHash};
 use crate::session::limits::{duration, size};
-use crate::session::{Failure, FileEvent, FileHandle, Input, Limits, Question};
+use crate::session::{AuthorizeError, Failure, FileEvent, FileHandle, Input, Limits, Question};
+use crate::telemetry::labels::Verdict;
+use crate::telemetry::metrics::metrics;
 
 /// Names asked for at a time: each one holds a thread for as long as the resolver takes.
 const NAME_LOOKUPS_MAX: usize = 16;
@@ -39,6 +42,8 @@ pub(super) struct Desk {
     // waits for any more still count.
     name_lookups: Arc<Semaphore>,
     file_reads: Arc<Semaphore>,
+    /// What the database said last, and when
+    database_seen: RefCell<Option<(Instant, Result<(), String>)>>,
 }
 
 impl Desk {
@@ -50,6 +55,7 @@ impl Desk {
             token_lookups: Semaphore::new(CONNECTIONS_MAX as usize),
             name_lookups: Arc::new(Semaphore::new(NAME_LOOKUPS_MAX)),
             file_reads: Arc::new(Semaphore::new(FILE_READS_MAX)),
+            database_seen: RefCell::default(),
         }
     }
 
@@ -82,10 +88,44 @@ impl Desk {
     async fn authorize(&self, hash: &TokenHash) -> Input {
         // The semaphore is never closed.
         let _permit = self.token_lookups.acquire().await;
-        match self.consoleauth.authorize(hash).await {
+        let begun = Instant::now();
+        let authorized = self.ask_database(hash).await;
+        let verdict = match &authorized {
+            Ok(_) => Verdict::Accepted,
+            Err(AuthorizeError::TokenInvalid | AuthorizeError::InstanceWithoutHost { .. }) => {
+                Verdict::Refused
+            }
+            Err(AuthorizeError::PortCheck(_) | AuthorizeError::Database(_)) => Verdict::Failed,
+        };
+        metrics().token_lookup.of(verdict).observe(begun.elapsed());
+        match authorized {
             Ok(info) => Input::Authorized(Box::new(info)),
             Err(reason) => Input::Failed(Failure::Authorize(reason)),
         }
+    }
+
+    async fn ask_database(&self, hash: &TokenHash) -> Result<ConnectInfo, AuthorizeError> {
+        let authorized = self.consoleauth.authorize(hash).await;
+        let seen = match &authorized {
+            Err(AuthorizeError::Database(reason)) => Err(reason.clone()),
+            _ => Ok(()),
+        };
+        self.database_seen.replace(Some((Instant::now(), seen)));
+        authorized
+    }
+
+    /// Whether the database answers, as far as that is not known from the last `age`. It is asked for a token
+    /// that nobody can have.
+    pub(super) async fn database_answers(&self, age: Duration) -> Result<(), String> {
+        let recent = |seen: &(Instant, Result<(), String>)| seen.0.elapsed() < age;
+        if self.database_seen.borrow().as_ref().is_none_or(|seen| !recent(seen)) {
+            let nobodys = ConsoleToken::new(format!("/readyz {:?}", Instant::now()));
+            let _permit = self.token_lookups.acquire().await;
+            // What it says of the token is no news.
+            let _ = self.ask_database(&nobodys.hash()).await;
+        }
+        let seen = self.database_seen.borrow();
+        seen.as_ref().map_or_else(|| Err("it was not asked".to_owned()), |(_, result)| result.clone())
     }
 
     async fn resolve(&self, host: String, port: u16) -> Input {

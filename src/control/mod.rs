@@ -7,6 +7,9 @@
 //! * a compute node's name is resolved,
 //! * a web file is opened and read.
 //!
+//! Sessions also tell it things, without an answer: [`recorder`] writes recordings on a thread of its own, and
+//! [`directory`] knows which consoles are open. [`admin`] shows that to operators, with probes and metrics.
+//!
 //! The thread runs a `tokio-uring` runtime where the kernel allows one, else plain tokio. It also takes the
 //! process' signals. [`token_tool`] is the subcommand `consolegate token`, which runs without any of this.
 //!
@@ -14,11 +17,14 @@
 //!
 //! [`Question`]: crate::session::Question
 
+mod admin;
 mod answer;
 pub mod config;
 pub mod consoleauth;
 mod desk;
+mod directory;
 mod files;
+mod recorder;
 mod resolve;
 mod runtime;
 mod signals;
@@ -26,6 +32,7 @@ pub mod sql;
 mod thread;
 pub mod token_tool;
 
+pub use admin::AdminSettings;
 pub use consoleauth::PortCheck;
 pub use thread::{Control, ControlSettings};
 

@@ -11,17 +11,21 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tracing::warn;
 
+use super::admin::{self, AdminSettings, Office};
 use super::answer::Answer;
 use super::consoleauth::{ConsoleAuth, PortCheck};
 use super::desk::{Asked, Desk};
 use super::files::Files;
+use super::recorder::{Recorder, RecorderQueue};
 use super::runtime::Runtime;
 use super::signals::Signals;
 use super::sql::CellDatabase;
+use super::unix_now;
 use crate::secret::Secret;
 use crate::session::limits::{duration, size};
-use crate::session::{Authorizer, Limits, Overloaded, Question, Reply};
+use crate::session::{Authorizer, Limits, Notice, Overloaded, Question, Reply, Workers};
 
 /// What the operator decided, checked, as the control thread sees it.
 pub struct ControlSettings {
@@ -33,6 +37,12 @@ pub struct ControlSettings {
     pub port_check: PortCheck,
     /// The web root, absolute; none for a program without web files
     pub web_root: Option<PathBuf>,
+    /// `record`: where sessions are recorded, absolute
+    pub record: Option<PathBuf>,
+    /// The admin listener
+    pub admin: AdminSettings,
+    /// The workers, once there are any
+    pub workers: Arc<dyn Workers>,
     /// Every bound
     pub limits: Limits,
     /// Whether a ring may be used. Not with `sandbox = required`: this ring cannot be restricted by opcode.
@@ -44,6 +54,7 @@ pub struct ControlSettings {
 /// The running control thread. Dropping it ends the thread without waiting for it.
 pub struct Control {
     authorizer: Arc<Asker>,
+    recorder: Option<Recorder>,
     finished: Receiver<()>,
     /// None once joined
     thread: Option<JoinHandle<()>>,
@@ -57,6 +68,8 @@ impl Control {
     /// When the thread, its executor or a signal handler could not be set up.
     pub fn start(settings: ControlSettings) -> io::Result<Self> {
         let places = size(settings.limits.control_queue_max);
+        let record = settings.record.clone();
+        let recorder = record.map(|path| Recorder::start(path, &settings.limits)).transpose()?;
         let (sender, queue) = unbounded_channel();
         let (ready_sender, ready) = sync_channel(1);
         let (finished_sender, finished) = sync_channel(1);
@@ -66,8 +79,9 @@ impl Control {
             let _ = finished_sender.try_send(());
         })?;
         ready.recv().unwrap_or_else(|_| Err(io::Error::other("the control thread ended at once")))?;
-        let authorizer = Arc::new(Asker::new(sender, places));
-        Ok(Self { authorizer, finished, thread: Some(thread) })
+        let recordings = recorder.as_ref().map(Recorder::queue);
+        let authorizer = Arc::new(Asker { recordings, ..Asker::new(sender, places) });
+        Ok(Self { authorizer, recorder, finished, thread: Some(thread) })
     }
 
     /// What workers ask through.
@@ -86,6 +100,11 @@ impl Control {
     /// ended: a name look-up that hangs in the system's resolver cannot be cancelled.
     pub fn join(mut self, limit: Duration) -> bool {
         self.shutdown();
+        if let Some(recorder) = self.recorder.take()
+            && !recorder.finish(limit)
+        {
+            warn!("recordings are not complete: the disk does not answer");
+        }
         if self.finished.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
             return false;
         }
@@ -109,6 +128,7 @@ impl fmt::Debug for Control {
 
 enum Message {
     Asked(Asked),
+    Told(Notice),
     Stop,
 }
 
@@ -120,12 +140,13 @@ struct Asker {
     /// The same for web files, which anybody may ask for: a slow disk or a flood of requests for pages must
     /// not take the consoles' places.
     file_places: Arc<Semaphore>,
+    recordings: Option<RecorderQueue>,
 }
 
 impl Asker {
     fn new(sender: UnboundedSender<Message>, places: usize) -> Self {
         let semaphore = || Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS)));
-        Self { sender, places: semaphore(), file_places: semaphore() }
+        Self { sender, places: semaphore(), file_places: semaphore(), recordings: None }
     }
 }
 
@@ -144,6 +165,20 @@ impl Authorizer for Asker {
             }
             Overloaded
         })
+    }
+
+    fn tell(&self, notice: Notice, now: Instant) {
+        match notice {
+            Notice::Record { stream, event } => {
+                if let Some(recordings) = &self.recordings {
+                    recordings.take(stream, event, now);
+                }
+            }
+            Notice::Relaying { .. } | Notice::Ended { .. } => {
+                // Fails only when the process ends. Bounded: two for each session.
+                let _ = self.sender.send(Message::Told(notice));
+            }
+        }
     }
 }
 
@@ -165,14 +200,28 @@ fn run(settings: ControlSettings, queue: UnboundedReceiver<Message>, ready: &Syn
     let _ = ready.send(Ok(()));
     runtime.block_on(async {
         tokio::task::spawn_local(signals.serve(settings.on_stop));
-        serve(Rc::new(desk), queue).await;
+        let office = Rc::new(Office {
+            settings: settings.admin,
+            limits,
+            desk: Rc::new(desk),
+            directory: Rc::default(),
+            workers: settings.workers,
+        });
+        let _socket = admin::start(Rc::clone(&office)).await;
+        serve(&office, queue).await;
     });
     // Dropping the runtime drops the tasks, and each of them answers.
 }
 
-async fn serve(desk: Rc<Desk>, mut queue: UnboundedReceiver<Message>) {
-    while let Some(Message::Asked(asked)) = queue.recv().await {
-        tokio::task::spawn_local(Rc::clone(&desk).serve(asked));
+async fn serve(office: &Office, mut queue: UnboundedReceiver<Message>) {
+    while let Some(message) = queue.recv().await {
+        match message {
+            Message::Asked(asked) => {
+                tokio::task::spawn_local(Rc::clone(&office.desk).serve(asked));
+            }
+            Message::Told(notice) => office.directory.borrow_mut().take(notice, unix_now()),
+            Message::Stop => return,
+        }
     }
 }
 

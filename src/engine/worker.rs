@@ -11,7 +11,9 @@ use super::timers::Timers;
 use super::{Engine, Event, SessionId, Wake};
 use crate::session::{
     Authorizer, CloseReason, Failure, Input, LOG_TARGET, Outbox, Output, Question, Session, Settings,
+    Traffic, TrafficReply,
 };
+use crate::telemetry::counters::WorkerCounters;
 
 /// How long a worker that ends waits for Close frames to leave and be answered.
 const SHUTDOWN_GRACE: Duration = Duration::from_millis(1_000);
@@ -36,6 +38,8 @@ pub struct WorkerHandle {
 
 enum Message {
     Answer(SessionId, Input),
+    Kill(Arc<[u64]>),
+    Traffic(Arc<[u64]>, TrafficReply),
     ShutDown,
 }
 
@@ -43,6 +47,16 @@ impl WorkerHandle {
     /// Closes all sessions (1001), stops listening and ends [`Worker::run`].
     pub fn shut_down(&self) {
         self.send(Message::ShutDown);
+    }
+
+    /// Ends those of the relays that this worker has.
+    pub fn kill(&self, numbers: Arc<[u64]>) {
+        self.send(Message::Kill(numbers));
+    }
+
+    /// Asks what the relays among `numbers` have carried.
+    pub fn traffic(&self, numbers: Arc<[u64]>, reply: TrafficReply) {
+        self.send(Message::Traffic(numbers, reply));
     }
 
     fn send(&self, message: Message) {
@@ -67,6 +81,7 @@ pub struct Worker<E: Engine> {
     events: Vec<Event>,
     expired: Vec<SessionId>,
     outbox: Outbox,
+    counters: Arc<WorkerCounters>,
     stop_at: Option<Instant>,
 }
 
@@ -82,6 +97,7 @@ impl<E: Engine> Worker<E> {
         let (sender, messages) = mpsc::channel();
         let handle = WorkerHandle { messages: sender, waker: engine.waker() };
         let timers = Timers::new(engine.now());
+        let outbox = Outbox::new();
         Self {
             engine,
             shared,
@@ -92,7 +108,8 @@ impl<E: Engine> Worker<E> {
             timers,
             events: Vec::new(),
             expired: Vec::new(),
-            outbox: Outbox::new(),
+            counters: Arc::clone(outbox.counters()),
+            outbox,
             stop_at: None,
         }
     }
@@ -100,6 +117,11 @@ impl<E: Engine> Worker<E> {
     /// To reach this worker from other threads.
     pub fn handle(&self) -> WorkerHandle {
         self.handle.clone()
+    }
+
+    /// What this worker and its sessions count.
+    pub fn counters(&self) -> Arc<WorkerCounters> {
+        Arc::clone(&self.counters)
     }
 
     /// Turns until [`WorkerHandle::shut_down`].
@@ -170,11 +192,12 @@ impl<E: Engine> Worker<E> {
         session.start(now, unix_s, &self.shared.settings, &mut self.outbox);
         self.sessions[index] = Some(Slot { generation: id.generation, session });
         self.live += 1;
+        self.counters.connections_opened.add_alone(1);
         if self.stop_at.is_some() {
-            self.drain(id);
+            self.drain(now, id);
             self.step(now, unix_s, id, Input::Kill(CloseReason::ShuttingDown));
         } else {
-            self.drain(id);
+            self.drain(now, id);
         }
     }
 
@@ -187,22 +210,24 @@ impl<E: Engine> Worker<E> {
                 return;
             }
             slot.session.handle(now, unix_s, &self.shared.settings, input, &mut self.outbox);
-            next = self.drain(id);
+            next = self.drain(now, id);
         }
     }
 
     /// Carries out the outputs of one call. A question that cannot be asked is answered here.
-    fn drain(&mut self, id: SessionId) -> Option<Input> {
+    fn drain(&mut self, now: Instant, id: SessionId) -> Option<Input> {
         let mut answer = None;
         for output in self.outbox.drain() {
             match output {
                 Output::Wait(at) => self.timers.set(id, at),
                 Output::Ask(question) => answer = ask(&self.shared, &self.handle, id, question),
+                Output::Tell(notice) => self.shared.authorizer.tell(notice, now),
                 Output::Close(reason) => {
                     if let Some(slot) = self.sessions[id.index as usize].take() {
                         let number = slot.session.number();
                         tracing::debug!(target: LOG_TARGET, "{number:3}: connection closed: {reason}");
                         self.live -= 1;
+                        self.counters.connections_closed.add_alone(1);
                     }
                     self.engine.submit(id, Output::Close(reason));
                 }
@@ -216,6 +241,12 @@ impl<E: Engine> Worker<E> {
         while let Ok(message) = self.messages.try_recv() {
             match message {
                 Message::Answer(id, input) => self.step(now, unix_s, id, input),
+                Message::Kill(numbers) => {
+                    for id in self.ids(|session| numbers.binary_search(&session.number()).is_ok()) {
+                        self.step(now, unix_s, id, Input::Kill(CloseReason::Killed));
+                    }
+                }
+                Message::Traffic(numbers, reply) => reply(self.traffic(&numbers)),
                 Message::ShutDown => self.shut_down(now, unix_s),
             }
         }
@@ -228,13 +259,28 @@ impl<E: Engine> Worker<E> {
         }
         self.stop_at = Some(now + SHUTDOWN_GRACE);
         self.engine.stop_accepting();
-        let ids: Vec<_> = (0..)
-            .zip(&self.sessions)
-            .filter_map(|(index, slot)| Some(SessionId { index, generation: slot.as_ref()?.generation }))
-            .collect();
-        for id in ids {
+        for id in self.ids(|_| true) {
             self.step(now, unix_s, id, Input::Kill(CloseReason::ShuttingDown));
         }
+    }
+
+    /// The sessions that `wanted` picks.
+    fn ids(&self, wanted: impl Fn(&Session) -> bool) -> Vec<SessionId> {
+        let picked = |(index, slot): (u32, &Option<Slot>)| {
+            let slot = slot.as_ref().filter(|slot| wanted(&slot.session))?;
+            Some(SessionId { index, generation: slot.generation })
+        };
+        (0..).zip(&self.sessions).filter_map(picked).collect()
+    }
+
+    /// What the relays among `numbers`, which ascend, have carried.
+    fn traffic(&self, numbers: &[u64]) -> Vec<Traffic> {
+        let carried = |session: &Session| {
+            numbers.binary_search(&session.number()).ok()?;
+            let (from_tenant, from_compute) = session.relayed_bytes()?;
+            Some(Traffic { number: session.number(), from_tenant, from_compute })
+        };
+        if numbers.is_empty() { Vec::new() } else { self.sessions().filter_map(carried).collect() }
     }
 }
 

@@ -22,6 +22,7 @@ use crate::proto::http::{self, origin};
 pub(super) struct Authorizing {
     upgraded: Upgraded,
     request: http::Request,
+    since: Instant,
     deadline: Instant,
 }
 
@@ -39,6 +40,7 @@ impl Authorizing {
             cx.number,
             cx.peer.ip()
         );
+        out.counters().sessions_opened.add_alone(1);
         // A request without a token is looked up all the same, as Nova does: it must not look different.
         let token = request.token().unwrap_or_else(|| ConsoleToken::new(""));
         out.push(Output::Ask(Question::Authorize(token.hash())));
@@ -50,7 +52,11 @@ impl Authorizing {
             return closing::close_stream(cx, upgraded.tenant, None, stream_end, out);
         }
         upgraded.read(out);
-        Phase::Authorizing(Box::new(Self { upgraded, request, deadline }))
+        Phase::Authorizing(Box::new(Self { upgraded, request, since: cx.now, deadline }))
+    }
+
+    pub(super) fn since(&self) -> Instant {
+        self.since
     }
 
     pub(super) fn deadline(&self) -> Instant {
@@ -61,8 +67,9 @@ impl Authorizing {
         match input {
             Input::Authorized(info) => match self.admit(cx, &info) {
                 Ok(()) => {
+                    self.upgraded.tenant.admitted(cx, out);
                     tracing::info!(target: LOG_TARGET, "{:3}: connect info: {}", cx.number, described(&info));
-                    Connecting::start(cx, self.upgraded, *info, out)
+                    Connecting::start(cx, self.upgraded, info, out)
                 }
                 Err(refusal) => self.refuse(cx, refusal, out),
             },

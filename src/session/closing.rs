@@ -11,6 +11,9 @@
 //! | refused before the console | Close, empty (or explained), FIN | FIN if it was connected |
 //! | RFB negotiation failed | its reason if RFB allows one, Close 1000, FIN | Nova's abort byte if due, FIN |
 //! | a step took too long | Close, empty (or explained), FIN | FIN |
+//! | the token expired and that is enforced | what was read, Close 1000 "Target closed", FIN | FIN |
+//! | idle, too long, or an operator | what was read, Close 1000 with the reason, FIN | FIN |
+//! | unanswered pings | Close 1008, FIN; no answer is awaited | FIN |
 //! | this process ends | Close 1001, FIN | FIN |
 //! | a web request was answered | the answer, FIN | nothing |
 //!
@@ -65,6 +68,13 @@ pub fn farewell(reason: &CloseReason, explain_refusals: bool) -> Farewell {
         // A Close with a code breaks Tempest's `test_novnc_bad_token`.
         CloseReason::Refused(_) | CloseReason::TimedOut(_) => Farewell::CloseEmpty,
         CloseReason::Rfb(_) => Farewell::Close(StatusCode::NORMAL, ""),
+        // Nova shuts the target's socket down, so that its relay ends as if the target had
+        // (`nova/console/websocketproxy.py`, `_close_connection`).
+        CloseReason::TokenExpired => Farewell::Close(StatusCode::NORMAL, "Target closed"),
+        CloseReason::Idle => Farewell::Close(StatusCode::NORMAL, "Idle for too long"),
+        CloseReason::TooLong => Farewell::Close(StatusCode::NORMAL, "Session too long"),
+        CloseReason::Unanswered => Farewell::Close(StatusCode::POLICY_VIOLATION, "Pings not answered"),
+        CloseReason::Killed => Farewell::Close(StatusCode::NORMAL, "Closed by the operator"),
         CloseReason::ShuttingDown => Farewell::Close(StatusCode::GOING_AWAY, "Going away"),
     }
 }
@@ -101,6 +111,11 @@ pub(super) fn close(
     out: &mut Outbox,
 ) -> Phase {
     log(cx, &reason);
+    let counters = out.counters();
+    counters.sessions_ended.of(reason.end()).add_alone(1);
+    if let CloseReason::Refused(refusal) = &reason {
+        counters.rejected.of(refusal.rejection()).add_alone(1);
+    }
     match farewell(&reason, cx.settings.explain_refusals) {
         Farewell::Close(code, text) => tenant.send_close(ws::close(code, text)),
         Farewell::CloseEmpty => tenant.send_close(ws::close_empty()),

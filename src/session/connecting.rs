@@ -19,21 +19,31 @@ use super::tunnelling::Tunnelling;
 use super::{Context, Input, LOG_TARGET, Outbox, Output, Side};
 use crate::console::ConnectInfo;
 use crate::proto::bytes::Chunk;
+use crate::proto::rfb::Negotiation;
 
 /// A session whose compute node is being resolved and dialled, one address after the other.
 #[derive(Debug)]
 pub(super) struct Connecting {
     upgraded: Upgraded,
-    info: ConnectInfo,
+    info: Box<ConnectInfo>,
     remaining: std::vec::IntoIter<SocketAddr>,
+    since: Instant,
+    /// When the first address was dialled
+    dialled: Instant,
     deadline: Instant,
 }
 
 impl Connecting {
-    pub(super) fn start(cx: &Context, upgraded: Upgraded, info: ConnectInfo, out: &mut Outbox) -> Phase {
+    pub(super) fn start(cx: &Context, upgraded: Upgraded, info: Box<ConnectInfo>, out: &mut Outbox) -> Phase {
         out.push(Output::Ask(Question::Resolve { host: info.host.clone(), port: info.port }));
         let deadline = cx.now + duration(cx.settings.limits.connect_timeout_ms);
-        Phase::Connecting(Box::new(Self { upgraded, info, remaining: Vec::new().into_iter(), deadline }))
+        let remaining = Vec::new().into_iter();
+        let (since, dialled) = (cx.now, cx.now);
+        Phase::Connecting(Box::new(Self { upgraded, info, remaining, since, dialled, deadline }))
+    }
+
+    pub(super) fn since(&self) -> Instant {
+        self.since
     }
 
     pub(super) fn deadline(&self) -> Instant {
@@ -45,6 +55,7 @@ impl Connecting {
             Input::Resolved(mut addresses) => {
                 addresses.truncate(size(cx.settings.limits.addresses_max));
                 self.remaining = addresses.into_iter();
+                self.dialled = cx.now;
                 self.dial(cx, io::Error::from(io::ErrorKind::AddrNotAvailable), out)
             }
             Input::Connected => self.connected(cx, out),
@@ -59,23 +70,24 @@ impl Connecting {
         }
     }
 
-    /// Tries the next address. `last` is what the one before said, or that there is none at all.
+    /// Tries the next address. `last` is what the one before said, or that there is none at all. An address
+    /// gets its share of the time that is left: one that swallows everything must not use up the others'.
     fn dial(mut self, cx: &Context, last: io::Error, out: &mut Outbox) -> Phase {
+        let shares = u32::try_from(self.remaining.len()).unwrap_or(u32::MAX);
         let Some(address) = self.remaining.next() else {
             return self.refuse(cx, Refusal::Unreachable(last), out);
         };
         tracing::info!(target: LOG_TARGET, "{:3}: connecting to: {}:{}", cx.number, self.info.host.escape_debug(), self.info.port);
-        out.push(Output::Connect(address));
+        let within = self.deadline.saturating_duration_since(cx.now) / shares.max(1);
+        out.push(Output::Connect { address, within });
         Phase::Connecting(Box::new(self))
     }
 
     fn connected(self, cx: &Context, out: &mut Outbox) -> Phase {
+        out.counters().backend_connect.observe(cx.now.saturating_duration_since(self.dialled));
         match &self.info.internal_access_path {
-            Some(path) if !path.is_empty() => {
-                let path = path.clone();
-                Tunnelling::start(cx, self.upgraded, &path, out)
-            }
-            _ => secure(cx, self.upgraded, Link::new(Side::Compute), Chunk::default(), out),
+            Some(path) if !path.is_empty() => Tunnelling::start(cx, self.upgraded, self.info, out),
+            _ => secure(cx, self.upgraded, Link::new(Side::Compute), self.info, Chunk::default(), out),
         }
     }
 
@@ -89,6 +101,7 @@ pub(super) fn secure(
     cx: &Context,
     upgraded: Upgraded,
     compute: Link,
+    info: Box<ConnectInfo>,
     residue: Chunk,
     out: &mut Outbox,
 ) -> Phase {
@@ -96,12 +109,12 @@ pub(super) fn secure(
     if tenant.link.has_ended() {
         return closing::close(cx, tenant, Some(compute), CloseReason::TenantEnded, out);
     }
+    let residue = Residue { to_tenant: Some(residue), to_compute: early.bytes };
     let phase = match &cx.settings.security {
-        Security::Rfb(schemes) => Securing::start(cx, tenant, compute, schemes, early.bytes, &residue, out),
-        Security::None => {
-            let residue = Residue { to_tenant: Some(residue), to_compute: early.bytes };
-            Relay::start(cx, tenant, compute, residue, out)
+        Security::Rfb(schemes) => {
+            Securing::start(cx, tenant, compute, Negotiation::new(schemes), info, residue, out)
         }
+        Security::None => Relay::start(cx, tenant, compute, info, residue, out),
     };
     match early.end {
         Some(stream_end) => phase.end_stream(cx, stream_end, out),

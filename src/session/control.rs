@@ -7,11 +7,13 @@ use std::any::Any;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use thiserror::Error;
 
-use super::Input;
-use crate::console::TokenHash;
+use super::recording::RecordStream;
+use super::{Input, Side};
+use crate::console::{ConnectInfo, TokenHash};
 use crate::proto::bytes::Chunk;
 use crate::proto::http::{FileMeta, WebPath};
 
@@ -115,6 +117,61 @@ pub enum AuthorizeError {
     Database(String),
 }
 
+/// What a session tells the control thread, without waiting for an answer.
+#[derive(Debug)]
+pub enum Notice {
+    /// A relay began.
+    Relaying {
+        /// The connection's number
+        number: u64,
+        /// The tenant's address
+        peer: SocketAddr,
+        /// Where it leads
+        info: Box<ConnectInfo>,
+    },
+    /// That relay ended.
+    Ended {
+        /// The connection's number
+        number: u64,
+    },
+    /// Something for a recording.
+    Record {
+        /// Which recording
+        stream: Arc<RecordStream>,
+        /// What of it
+        event: RecordEvent,
+    },
+}
+
+/// The life of a recording.
+pub enum RecordEvent {
+    /// The file is to be made.
+    Open,
+    /// A data message, as websockify records it.
+    Message {
+        /// Who sent it
+        from: Side,
+        /// All of it
+        bytes: Vec<u8>,
+    },
+    /// Messages are missing here: [`RecordStream::take_lost`] knows how many.
+    Gap,
+    /// Nothing more comes.
+    End,
+}
+
+impl fmt::Debug for RecordEvent {
+    /// Without the bytes, which hold what was typed.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Open => f.write_str("Open"),
+            Self::Message { from, bytes } => write!(f, "Message({from}, {} bytes)", bytes.len()),
+            Self::Gap => f.write_str("Gap"),
+            Self::End => f.write_str("End"),
+        }
+    }
+}
+
 /// Where an answer goes. Called once, from any thread; never blocks.
 pub type Reply = Box<dyn FnOnce(Input) + Send>;
 
@@ -126,6 +183,36 @@ pub trait Authorizer: Send + Sync {
     ///
     /// [`Overloaded`] when too many questions wait already; `reply` is then not called.
     fn ask(&self, question: Question, reply: Reply) -> Result<(), Overloaded>;
+
+    /// Takes a notice of something that happened at `now`, and returns at once. Nobody is told what became
+    /// of it: a recording that cannot keep up loses messages and says so in the log.
+    fn tell(&self, notice: Notice, now: Instant) {
+        let _ = (notice, now);
+    }
+}
+
+/// The workers as the control thread sees them.
+pub trait Workers: Send + Sync {
+    /// Ends those of the relays that are still there.
+    fn kill(&self, numbers: Arc<[u64]>);
+
+    /// Asks each worker for what its relays among `numbers` have carried, and returns how many workers were
+    /// asked. Each of them calls `reply` once; a worker that is stuck does not.
+    fn traffic(&self, numbers: Arc<[u64]>, reply: TrafficReply) -> usize;
+}
+
+/// Where a worker's answer to [`Workers::traffic`] goes. Never blocks.
+pub type TrafficReply = Arc<dyn Fn(Vec<Traffic>) + Send + Sync>;
+
+/// What a relay has carried so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Traffic {
+    /// The connection's number
+    pub number: u64,
+    /// Console bytes from the tenant
+    pub from_tenant: u64,
+    /// Console bytes from the compute node
+    pub from_compute: u64,
 }
 
 /// Too many questions wait for the control thread (`control_queue_max`).

@@ -12,6 +12,7 @@ use crate::proto::http::connect::ConnectError;
 use crate::proto::http::origin::OriginError;
 use crate::proto::rfb::RfbError;
 use crate::proto::ws::{FrameError, StatusCode};
+use crate::telemetry::labels::{End, Label, Rejection};
 
 /// Something the engine or the control thread could not do.
 #[derive(Debug, Error)]
@@ -87,6 +88,22 @@ impl Refusal {
             _ => StatusCode::POLICY_VIOLATION,
         }
     }
+
+    /// What metrics count it as.
+    pub(super) fn rejection(&self) -> Rejection {
+        match self {
+            Self::Authorize(AuthorizeError::TokenInvalid) => Rejection::Token,
+            Self::Authorize(AuthorizeError::InstanceWithoutHost { .. }) => Rejection::InstanceWithoutHost,
+            Self::Authorize(AuthorizeError::PortCheck(_)) => Rejection::PortCheck,
+            Self::Authorize(AuthorizeError::Database(_)) => Rejection::Database,
+            Self::ConsoleType { .. } => Rejection::ConsoleType,
+            Self::Origin(_) => Rejection::Origin,
+            Self::Resolve(_) => Rejection::Resolve,
+            Self::Unreachable(_) => Rejection::Unreachable,
+            Self::Tunnel(_) => Rejection::Tunnel,
+            Self::Overloaded(_) => Rejection::Overloaded,
+        }
+    }
 }
 
 /// Why a session ended: the only union of the layers' errors. Says which side it was.
@@ -112,6 +129,16 @@ pub enum CloseReason {
     Violation(FrameError),
     /// A step took too long.
     TimedOut(&'static str),
+    /// The token expired, and `enforce_session_timeout` is set.
+    TokenExpired,
+    /// Neither side sent anything for `idle_timeout_ms`.
+    Idle,
+    /// The session lasted for `session_timeout_ms`.
+    TooLong,
+    /// Pings stayed unanswered, and `ping_strict` is set.
+    Unanswered,
+    /// An operator ended the session.
+    Killed,
     /// This process ends.
     ShuttingDown,
 }
@@ -131,18 +158,28 @@ impl CloseReason {
     /// A short name from a closed set, for metrics and tests.
     #[must_use]
     pub fn name(&self) -> &'static str {
+        self.end().as_str()
+    }
+
+    /// What metrics count it as.
+    pub(super) fn end(&self) -> End {
         match self {
-            Self::Http(_) => "http",
-            Self::Refused(_) => "refused",
-            Self::Rfb(_) => "rfb",
-            Self::ComputeEnded => "compute_ended",
-            Self::ComputeFailed(_) => "compute_failed",
-            Self::TenantClosed(_) => "tenant_closed",
-            Self::TenantEnded => "tenant_ended",
-            Self::TenantFailed(_) => "tenant_failed",
-            Self::Violation(_) => "violation",
-            Self::TimedOut(_) => "timed_out",
-            Self::ShuttingDown => "shutting_down",
+            Self::Http(_) => End::Http,
+            Self::Refused(_) => End::Refused,
+            Self::Rfb(_) => End::Rfb,
+            Self::ComputeEnded => End::ComputeEnded,
+            Self::ComputeFailed(_) => End::ComputeFailed,
+            Self::TenantClosed(_) => End::TenantClosed,
+            Self::TenantEnded => End::TenantEnded,
+            Self::TenantFailed(_) => End::TenantFailed,
+            Self::Violation(_) => End::Violation,
+            Self::TimedOut(_) => End::TimedOut,
+            Self::TokenExpired => End::TokenExpired,
+            Self::Idle => End::Idle,
+            Self::TooLong => End::TooLong,
+            Self::Unanswered => End::Unanswered,
+            Self::Killed => End::Killed,
+            Self::ShuttingDown => End::ShuttingDown,
         }
     }
 
@@ -171,6 +208,11 @@ impl fmt::Display for CloseReason {
             Self::TenantFailed(error) => write!(f, "the connection to the tenant broke: {error}"),
             Self::Violation(error) => error.fmt(f),
             Self::TimedOut(phase) => write!(f, "timed out while {phase}"),
+            Self::TokenExpired => f.write_str("the token expired"),
+            Self::Idle => f.write_str("nothing was sent for too long"),
+            Self::TooLong => f.write_str("the session lasted too long"),
+            Self::Unanswered => f.write_str("the tenant did not answer our pings"),
+            Self::Killed => f.write_str("an operator ended the session"),
             Self::ShuttingDown => f.write_str("shutting down"),
         }
     }

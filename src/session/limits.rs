@@ -106,6 +106,16 @@ limits! {
         "Each step of the browser's part of the RFB handshake.";
     ping_interval_ms: Milliseconds = 25_000 in 0..=3_600_000,
         "Between our empty pings while relaying: load balancers cut connections idle for 60 s. 0 sends none.";
+    pings_unanswered_max: Count = 2 in 1..=100,
+        "With ping_strict: pings that a silent tenant may leave unanswered before its session ends.";
+    idle_timeout_ms: Milliseconds = 0 in 0..=2_592_000_000,
+        "A relay in which neither side sends anything ends after this; 0 for never, as in Nova.";
+    session_timeout_ms: Milliseconds = 0 in 0..=31_536_000_000,
+        "A relay ends after this, busy or not; 0 for never, as in Nova.";
+    record_session_bytes: Bytes = 4_194_304 in 65_536..=1_073_741_824,
+        "Of one session's recording, what may wait for the disk; a message that does not fit is left out of the recording.";
+    record_queue_bytes: Bytes = 67_108_864 in 65_536..=17_179_869_184,
+        "Of all recordings, what may wait for the disk.";
     flush_timeout_ms: Milliseconds = 2_000 in 1..=600_000,
         "For bytes already read to reach the other side once one side has ended.";
     close_timeout_ms: Milliseconds = 5_000 in 1..=600_000,
@@ -126,6 +136,14 @@ limits! {
         "Pipes of that size in the process; a pipe is held only while bytes are in it. An unprivileged user has 16,384 pages in all.";
     pool_bytes: Bytes = 2_097_152 in 0..=1_073_741_824,
         "Idle buffers a worker keeps for reuse.";
+    admin_connections_max: Count = 16 in 1..=1_024,
+        "Connections to the admin listener at a time; further ones wait.";
+    admin_timeout_ms: Milliseconds = 10_000 in 100..=600_000,
+        "For one request to the admin listener and its answer.";
+    admin_page_max: Count = 1_000 in 1..=100_000,
+        "Sessions in one answer of the admin listener; the rest is on further pages.";
+    readiness_age_ms: Milliseconds = 30_000 in 100..=3_600_000,
+        "How long an answer of the database or the message bus counts for /readyz before they are asked again.";
     control_queue_max: Count = 4_096 in 16..=1_000_000,
         "Questions waiting for the control thread; further sessions are refused. Web files have as many places of their own.";
 }

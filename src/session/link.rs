@@ -1,5 +1,7 @@
 //! What is under way on one side's socket: at most one read, one write, and one chunk waiting behind it.
 
+use std::num::NonZeroU32;
+
 use super::{Outbox, Output, Side};
 use crate::proto::bytes::Chunk;
 use crate::proto::ws::{FrameHeader, Opcode};
@@ -10,49 +12,64 @@ use crate::proto::ws::{FrameHeader, Opcode};
 pub(super) struct Link {
     queued: Option<Chunk>,
     /// Bytes that wait in the pipe, in front of what is queued
-    piped: Option<u32>,
+    piped: Option<NonZeroU32>,
     side: Side,
-    reading: bool,
+    input: InputState,
     writing: bool,
-    ended: bool,
     broken: bool,
+}
+
+/// What comes from a side. With `ended` as a value of its own beside `reading`, a link would not fit the
+/// thirty-two bytes that each relay pays twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum InputState {
+    Unasked,
+    Reading,
+    Ended,
 }
 
 impl Link {
     pub(super) fn new(side: Side) -> Self {
-        Self { queued: None, piped: None, side, reading: false, writing: false, ended: false, broken: false }
+        let input = InputState::Unasked;
+        Self { queued: None, piped: None, side, input, writing: false, broken: false }
     }
 
     /// Asks for bytes, unless that is under way already or the side has ended.
     pub(super) fn read(&mut self, out: &mut Outbox) {
-        if !self.reading && !self.ended {
-            self.reading = true;
+        if self.asks() {
             out.push(Output::Read(self.side));
         }
     }
 
     /// As [`Link::read`], preferably into the pipe.
     pub(super) fn splice_in(&mut self, out: &mut Outbox) {
-        if !self.reading && !self.ended {
-            self.reading = true;
+        if self.asks() {
             out.push(Output::SpliceIn { from: self.side });
         }
     }
 
+    /// Whether a read is to be asked for; it is open then.
+    fn asks(&mut self) -> bool {
+        let asks = self.input == InputState::Unasked;
+        if asks {
+            self.input = InputState::Reading;
+        }
+        asks
+    }
+
     /// The read has been answered.
     pub(super) fn read_done(&mut self) {
-        debug_assert!(self.reading, "an answer to no read");
-        self.reading = false;
+        debug_assert!(self.input == InputState::Reading, "an answer to no read");
+        self.input = InputState::Unasked;
     }
 
     /// The side has sent its FIN, or its connection broke: nothing more comes from it.
     pub(super) fn set_ended(&mut self) {
-        self.reading = false;
-        self.ended = true;
+        self.input = InputState::Ended;
     }
 
     pub(super) fn has_ended(&self) -> bool {
-        self.ended
+        self.input == InputState::Ended
     }
 
     /// Writes the chunk, at once or behind what is under way.
@@ -81,7 +98,7 @@ impl Link {
             "piped bytes would overtake copied ones"
         );
         if self.writing {
-            self.piped = Some(len);
+            self.piped = NonZeroU32::new(len);
         } else if !self.broken {
             self.writing = true;
             let header = FrameHeader::new(Opcode::Binary, true, len.into());
@@ -94,7 +111,7 @@ impl Link {
         debug_assert!(self.writing, "an answer to no write");
         self.writing = false;
         if let Some(len) = self.piped.take() {
-            self.splice_out(len, out);
+            self.splice_out(len.get(), out);
         } else if let Some(chunk) = self.queued.take() {
             self.write(chunk, out);
         }
@@ -144,6 +161,11 @@ fn joined(mut first: Chunk, second: &Chunk) -> Chunk {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_link_is_small() {
+        assert!(size_of::<Link>() <= 32, "{} bytes", size_of::<Link>());
+    }
 
     #[test]
     fn writes_leave_one_at_a_time_and_in_order() {

@@ -17,19 +17,21 @@
 //! * [`Output::SpliceOut`] counts as a write and is answered by `Spliced` or `Failed(Write)`. It follows a
 //!   `Piped`, and no further `SpliceIn` comes before its answer: a connection has one pipe.
 //! * [`Output::Ask`] is answered once, or never if the session closes before; one is open.
-//! * [`Output::Connect`] is answered by `Connected` or `Failed(Connect)`, and may then be repeated.
-//! * [`Output::ShutdownWrite`] is not answered.
+//! * [`Output::Connect`] is answered by `Connected` or `Failed(Connect)`, in its time, and may then be repeated.
+//! * [`Output::ShutdownWrite`] and [`Output::Tell`] are not answered.
 //!
 //! Bytes and time are the session's only view of the world: [`Context::now`] is the one clock, and buffers
 //! move in and out as [`Chunk`]s, so a session at rest owns no heap.
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::console::ConnectInfo;
 pub use crate::proto::Side;
 use crate::proto::bytes::Chunk;
 use crate::proto::ws::FrameHeader;
+use crate::telemetry::counters::WorkerCounters;
 
 mod admission;
 mod bulk;
@@ -37,9 +39,11 @@ mod closing;
 mod connecting;
 mod control;
 mod error;
+mod lifetime;
 pub mod limits;
 mod link;
 mod phase;
+mod recording;
 mod relay;
 mod request;
 mod responding;
@@ -52,12 +56,14 @@ mod tunnelling;
 
 pub use closing::{Farewell, farewell};
 pub use control::{
-    Addresses, AuthorizeError, Authorizer, FileEvent, FileHandle, Overloaded, Question, Reply,
+    Addresses, AuthorizeError, Authorizer, FileEvent, FileHandle, Notice, Overloaded, Question, RecordEvent,
+    Reply, Traffic, TrafficReply, Workers,
 };
 pub use error::{CloseReason, Failure, HttpEnd, Refusal};
 pub use limits::Limits;
 pub use phase::PHASE_NAMES;
 use phase::Phase;
+pub use recording::RecordStream;
 pub use settings::{InvalidNetwork, Network, Security, Settings};
 
 /// The logger name of Nova's session lines; log pipelines select on it.
@@ -116,8 +122,15 @@ pub enum Input {
 pub enum Output {
     /// A question to the control thread.
     Ask(Question),
+    /// A notice to the control thread; it is not answered.
+    Tell(Notice),
     /// Connect to the compute node.
-    Connect(SocketAddr),
+    Connect {
+        /// One of its addresses
+        address: SocketAddr,
+        /// How long that may take, before it fails as `TimedOut`
+        within: Duration,
+    },
     /// Read from a side.
     Read(Side),
     /// Write all of the chunk to a side.
@@ -149,10 +162,12 @@ pub enum Output {
     Wait(Option<Instant>),
 }
 
-/// The outputs of one call. It belongs to the worker, so a session at rest owns no heap.
+/// The outputs of one call, and what its sessions count. It belongs to the worker, so a session at rest owns
+/// no heap.
 #[derive(Debug, Default)]
 pub struct Outbox {
     outputs: Vec<Output>,
+    counters: Arc<WorkerCounters>,
 }
 
 impl Outbox {
@@ -165,6 +180,12 @@ impl Outbox {
     /// All outputs since the last drain, in order.
     pub fn drain(&mut self) -> std::vec::Drain<'_, Output> {
         self.outputs.drain(..)
+    }
+
+    /// What the sessions of this worker have counted.
+    #[must_use]
+    pub fn counters(&self) -> &Arc<WorkerCounters> {
+        &self.counters
     }
 
     fn push(&mut self, output: Output) {
@@ -213,9 +234,12 @@ impl Session {
     pub fn handle(&mut self, now: Instant, unix_s: u64, settings: &Settings, input: Input, out: &mut Outbox) {
         let cx = Context { now, unix_s, settings, number: self.number, peer: self.peer };
         let phase = std::mem::replace(&mut self.phase, Phase::Taken);
-        let before = phase.name();
+        let (before, begun) = (phase.name(), phase.begun());
         self.phase = phase.step(&cx, input, out);
         if self.phase.name() != before {
+            if let Some((handshake, since)) = begun {
+                out.counters.handshake.of(handshake).observe(now.saturating_duration_since(since));
+            }
             tracing::trace!(target: LOG_TARGET, "{:3}: {before} -> {}", self.number, self.phase.name());
         }
         out.push(Output::Wait(self.phase.deadline()));
@@ -231,6 +255,15 @@ impl Session {
     #[must_use]
     pub fn number(&self) -> u64 {
         self.number
+    }
+
+    /// Console bytes relayed so far, from the tenant and from the compute node; none while nothing is relayed.
+    #[must_use]
+    pub fn relayed_bytes(&self) -> Option<(u64, u64)> {
+        match &self.phase {
+            Phase::Relaying(relay) => Some(relay.relayed_bytes()),
+            _ => None,
+        }
     }
 
     /// Whether the connection was upgraded: probes and web requests are no console sessions.

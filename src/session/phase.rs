@@ -25,6 +25,7 @@ use super::securing::Securing;
 use super::tenant::StreamEnd;
 use super::tunnelling::Tunnelling;
 use super::{Context, Input, Outbox};
+use crate::telemetry::labels::HandshakePhase;
 
 /// Where a session is in its life.
 #[derive(Debug)]
@@ -116,6 +117,19 @@ impl Phase {
             Self::Relaying(phase) => phase.deadline(),
             Self::Closing(phase) => Some(phase.deadline()),
             Self::Taken => None,
+        }
+    }
+
+    /// Which phase between the upgrade and the relay this is, and since when.
+    pub(super) fn begun(&self) -> Option<(HandshakePhase, Instant)> {
+        match self {
+            Self::Authorizing(phase) => Some((HandshakePhase::Authorizing, phase.since())),
+            Self::Connecting(phase) => Some((HandshakePhase::Connecting, phase.since())),
+            Self::Tunnelling(phase) => Some((HandshakePhase::Tunnelling, phase.since())),
+            Self::Securing(phase) => Some((HandshakePhase::Securing, phase.since())),
+            Self::Request(_) | Self::Responding(_) | Self::Relaying(_) | Self::Closing(_) | Self::Taken => {
+                None
+            }
         }
     }
 

@@ -3,16 +3,18 @@
 //! Each direction holds at most one chunk: the next read is asked for when the last write is done, so a
 //! side that does not read stops the other from being read (backpressure), and an idle relay holds nothing.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::bulk::Bulk;
 use super::closing;
+use super::control::Notice;
 use super::error::CloseReason;
-use super::limits::duration;
+use super::lifetime::{Due, Lifetime};
 use super::link::Link;
 use super::phase::Phase;
 use super::tenant::{StreamEnd, Tenant};
-use super::{Context, Failure, Input, LOG_TARGET, Outbox, Side};
+use super::{Context, Failure, Input, LOG_TARGET, Outbox, Output, Side};
+use crate::console::ConnectInfo;
 use crate::proto::bytes::Chunk;
 
 /// A console being used.
@@ -20,9 +22,8 @@ use crate::proto::bytes::Chunk;
 pub(super) struct Relay {
     tenant: Tenant,
     compute: Link,
-    next_ping: Option<Instant>,
     bulk: Bulk,
-    started: Instant,
+    lifetime: Lifetime,
     /// Console bytes from the tenant
     from_tenant: u64,
     /// Console bytes from the compute node
@@ -44,26 +45,29 @@ impl Relay {
         cx: &Context,
         tenant: Tenant,
         compute: Link,
+        info: Box<ConnectInfo>,
         residue: Residue,
         out: &mut Outbox,
     ) -> Phase {
         let mut relay = Self {
             tenant,
             compute,
-            next_ping: ping_interval(cx).map(|interval| cx.now + interval),
             bulk: Bulk::new(),
-            started: cx.now,
+            lifetime: Lifetime::start(cx, info.expires),
             from_tenant: 0,
             from_compute: 0,
             spliced: 0,
         };
         tracing::info!(target: LOG_TARGET, "{:3}: console relay started for {}", cx.number, cx.peer.ip());
+        out.push(Output::Tell(Notice::Relaying { number: cx.number, peer: cx.peer, info }));
         if let Some(chunk) = residue.to_tenant.filter(|chunk| !chunk.is_empty()) {
             relay.from_compute += chunk.len() as u64;
+            out.counters().from_compute.add_alone(chunk.len() as u64);
             relay.tenant.send_chunk(chunk, out);
         }
         if let Some(chunk) = residue.to_compute.filter(|chunk| !chunk.is_empty()) {
             relay.from_tenant += chunk.len() as u64;
+            out.counters().from_tenant.add_alone(chunk.len() as u64);
             relay.compute.write(chunk, out);
         }
         relay.read_tenant(out);
@@ -72,15 +76,20 @@ impl Relay {
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.next_ping
+        self.lifetime.deadline()
     }
 
     pub(super) fn step(mut self, cx: &Context, input: Input, out: &mut Outbox) -> Phase {
         match input {
             Input::Received { from: Side::Tenant, mut chunk } => {
                 self.tenant.link.read_done();
+                self.lifetime.answered();
                 let stream_end = self.tenant.deframe(&mut chunk, out);
                 self.from_tenant += chunk.len() as u64;
+                out.counters().from_tenant.add_alone(chunk.len() as u64);
+                if !chunk.is_empty() {
+                    self.lifetime.active(self.lifetime.age(cx.now), &cx.settings.limits);
+                }
                 self.compute.write(chunk, out);
                 if let Some(stream_end) = stream_end {
                     return self.close_stream(cx, stream_end, out);
@@ -90,7 +99,12 @@ impl Relay {
             Input::Received { from: Side::Compute, chunk } => {
                 self.compute.read_done();
                 self.from_compute += chunk.len() as u64;
-                self.bulk.copied(cx.now - self.started, chunk.len() as u64, &cx.settings.limits);
+                out.counters().from_compute.add_alone(chunk.len() as u64);
+                let (age, limits) = (self.lifetime.age(cx.now), &cx.settings.limits);
+                self.lifetime.active(age, limits);
+                if !self.tenant.is_recorded() {
+                    self.bulk.copied(age, chunk.len() as u64, limits);
+                }
                 self.tenant.send_chunk(chunk, out);
             }
             Input::Written { to: Side::Compute } => {
@@ -101,7 +115,10 @@ impl Relay {
                 self.compute.read_done();
                 self.from_compute += u64::from(len);
                 self.spliced += u64::from(len);
-                self.bulk.piped(cx.now - self.started, len.into(), &cx.settings.limits);
+                out.counters().spliced.add_alone(len.into());
+                let (age, limits) = (self.lifetime.age(cx.now), &cx.settings.limits);
+                self.lifetime.active(age, limits);
+                self.bulk.piped(age, len.into(), limits);
                 self.tenant.link.splice_out(len, out);
             }
             Input::Written { to: Side::Tenant } | Input::Spliced { .. } => {
@@ -120,7 +137,11 @@ impl Relay {
                 return self.close(cx, CloseReason::of_side(side, source), out);
             }
             Input::Kill(reason) => return self.close(cx, reason, out),
-            Input::Deadline => self.ping(cx, out),
+            Input::Deadline => match self.lifetime.due(cx) {
+                Due::Nothing => {}
+                Due::Ping => self.ping(out),
+                Due::End(reason) => return self.close(cx, reason, out),
+            },
             // Answers that belong to the phases before.
             Input::Authorized(_)
             | Input::Resolved(_)
@@ -154,38 +175,42 @@ impl Relay {
 
     /// Keeps load balancers from cutting an idle console. The payload is empty: the naive parsers of
     /// Tempest and of scripts skip an empty frame but take a ping's payload for console data.
-    fn ping(&mut self, cx: &Context, out: &mut Outbox) {
-        if self.next_ping.is_some_and(|at| at <= cx.now) {
-            self.next_ping = ping_interval(cx).map(|interval| cx.now + interval);
-            self.tenant.ping(out);
+    fn ping(&mut self, out: &mut Outbox) {
+        if self.tenant.ping(out) {
+            self.lifetime.pinged();
         }
     }
 
+    /// Console bytes so far: from the tenant, from the compute node.
+    pub(super) fn relayed_bytes(&self) -> (u64, u64) {
+        (self.from_tenant, self.from_compute)
+    }
+
     fn close(self, cx: &Context, reason: CloseReason, out: &mut Outbox) -> Phase {
-        self.log_end(cx, &reason.to_string());
+        self.end(cx, &reason.to_string(), out);
         closing::close(cx, self.tenant, Some(self.compute), reason, out)
     }
 
     pub(super) fn close_stream(self, cx: &Context, stream_end: StreamEnd, out: &mut Outbox) -> Phase {
-        self.log_end(cx, &stream_end.to_string());
+        self.end(cx, &stream_end.to_string(), out);
         closing::close_stream(cx, self.tenant, Some(self.compute), stream_end, out)
     }
 
-    fn log_end(&self, cx: &Context, reason: &str) {
+    fn end(&self, cx: &Context, reason: &str, out: &mut Outbox) {
+        out.push(Output::Tell(Notice::Ended { number: cx.number }));
+        let age = self.lifetime.age(cx.now);
+        let counters = out.counters();
+        counters.session_duration.observe(age);
+        counters.path_switches.add_alone(self.bulk.switches().into());
         tracing::info!(
             target: LOG_TARGET,
             "{:3}: console relay ended after {:.3} s: {reason}; {} bytes from the tenant, {} from the compute node ({} spliced, {} switches)",
             cx.number,
-            cx.now.duration_since(self.started).as_secs_f64(),
+            age.as_secs_f64(),
             self.from_tenant,
             self.from_compute,
             self.spliced,
             self.bulk.switches(),
         );
     }
-}
-
-fn ping_interval(cx: &Context) -> Option<Duration> {
-    let ms = cx.settings.limits.ping_interval_ms;
-    (ms > 0).then(|| duration(ms))
 }

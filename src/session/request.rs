@@ -119,7 +119,7 @@ impl Request {
                     );
                 }
                 tenant.write(Chunk::copied_from(&accept.response(cx.unix_s)), out);
-                let tenant = Tenant::new(tenant, cx.settings.text);
+                let tenant = Tenant::new(tenant, cx.settings.text).recorded(cx);
                 Authorizing::start(cx, tenant, request, residue, out)
             }
             Upgrade::Reject(reject) => refuse(cx, tenant, &reject.response(cx.unix_s), out),

@@ -10,8 +10,9 @@ use super::phase::Phase;
 use super::relay::{Relay, Residue};
 use super::tenant::{StreamEnd, Tenant};
 use super::{Context, Input, LOG_TARGET, Outbox, Side};
+use crate::console::ConnectInfo;
 use crate::proto::bytes::Chunk;
-use crate::proto::rfb::{AuthScheme, Negotiation, Progress, RfbError, Step, Transmit};
+use crate::proto::rfb::{Negotiation, Progress, RfbError, Step, Transmit};
 
 /// A connected VNC console whose two sides have not agreed on security yet.
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub(super) struct Securing {
     tenant: Tenant,
     compute: Link,
     negotiation: Negotiation,
+    info: Box<ConnectInfo>,
+    since: Instant,
     /// Of the present step
     deadline: Instant,
     step_since: Instant,
@@ -31,29 +34,36 @@ impl Securing {
         cx: &Context,
         tenant: Tenant,
         compute: Link,
-        schemes: &[AuthScheme],
-        early: Option<Chunk>,
-        residue: &Chunk,
+        negotiation: Negotiation,
+        info: Box<ConnectInfo>,
+        residue: Residue,
         out: &mut Outbox,
     ) -> Phase {
         let compute_left = duration(cx.settings.limits.compute_security_timeout_ms);
         let mut securing = Self {
             tenant,
             compute,
-            negotiation: Negotiation::new(schemes),
+            negotiation,
+            info,
+            since: cx.now,
             deadline: cx.now + compute_left,
             step_since: cx.now,
             compute_left,
         };
         securing.tenant.link.read(out);
         securing.compute.read(out);
-        match early {
-            None => securing.negotiate(cx, Side::Compute, residue.bytes(), out),
-            Some(early) => match securing.negotiate(cx, Side::Compute, residue.bytes(), out) {
+        let from_compute = residue.to_tenant.unwrap_or_default();
+        match residue.to_compute {
+            None => securing.negotiate(cx, Side::Compute, from_compute.bytes(), out),
+            Some(early) => match securing.negotiate(cx, Side::Compute, from_compute.bytes(), out) {
                 Phase::Securing(securing) => securing.negotiate(cx, Side::Tenant, early.bytes(), out),
                 phase => phase,
             },
         }
+    }
+
+    pub(super) fn since(&self) -> Instant {
+        self.since
     }
 
     pub(super) fn deadline(&self) -> Instant {
@@ -156,7 +166,7 @@ impl Securing {
                     to_tenant: Some(Chunk::copied_from(&residue.to_tenant)),
                     to_compute: Some(Chunk::copied_from(&residue.to_compute)),
                 };
-                Relay::start(cx, self.tenant, self.compute, residue, out)
+                Relay::start(cx, self.tenant, self.compute, self.info, residue, out)
             }
             Err(error) => self.fail(cx, error, out),
         }

@@ -1,6 +1,7 @@
 //! What the operator decided, checked, as sessions see it.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use thiserror::Error;
@@ -33,6 +34,12 @@ pub struct Settings {
     pub upgrade: UpgradePolicy,
     /// `[consolegate] explain_refusals`: a Close code and reason on refusals
     pub explain_refusals: bool,
+    /// `record`: where sessions are recorded, less the number at the end
+    pub record: Option<PathBuf>,
+    /// `[consoleauth] enforce_session_timeout`: a session ends when its token expires
+    pub enforce_session_timeout: bool,
+    /// `[consolegate] ping_strict`: a tenant that answers no pings is let go
+    pub ping_strict: bool,
     /// Every bound
     pub limits: Limits,
 }
@@ -120,6 +127,9 @@ impl Settings {
             trusted_proxies: Vec::new(),
             upgrade: UpgradePolicy::default(),
             explain_refusals: false,
+            record: None,
+            enforce_session_timeout: false,
+            ping_strict: false,
             limits: Limits::default(),
         }
     }

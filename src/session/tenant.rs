@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use super::Outbox;
 use super::link::Link;
+use super::recording::Recording;
+use super::{Context, Outbox};
 use crate::proto::bytes::Chunk;
 use crate::proto::ws::{CloseFrame, ControlFrame, Deframer, Event, FrameError, Outgoing, TextPolicy};
 
@@ -17,6 +18,7 @@ pub(super) struct Tenant {
     pub(super) link: Link,
     deframer: Deframer,
     outgoing: Outgoing,
+    recording: Option<Box<Recording>>,
 }
 
 /// How the tenant's stream of frames ended.
@@ -39,7 +41,24 @@ impl fmt::Display for StreamEnd {
 
 impl Tenant {
     pub(super) fn new(link: Link, text: TextPolicy) -> Self {
-        Self { link, deframer: Deframer::new(text), outgoing: Outgoing::default() }
+        Self { link, deframer: Deframer::new(text), outgoing: Outgoing::default(), recording: None }
+    }
+
+    /// Records from now on, if the operator wants that.
+    pub(super) fn recorded(self, cx: &Context) -> Self {
+        Self { recording: Recording::wanted(cx), ..self }
+    }
+
+    /// Whether each byte has to be seen.
+    pub(super) fn is_recorded(&self) -> bool {
+        self.recording.is_some()
+    }
+
+    /// The token was accepted: a recording may become a file.
+    pub(super) fn admitted(&mut self, cx: &Context, out: &mut Outbox) {
+        if let Some(recording) = &mut self.recording {
+            recording.open(cx, out);
+        }
     }
 
     /// Turns received wire bytes into console bytes, in place: payload is unmasked where it lies and moved
@@ -58,9 +77,12 @@ impl Tenant {
                 }
             };
             match event {
-                Some(Event::Data { range, .. }) => {
+                Some(Event::Data { range, message_end, .. }) => {
                     let len = range.len();
                     bytes.copy_within(read + range.start..read + range.end, kept);
+                    if let Some(recording) = &mut self.recording {
+                        recording.received(&bytes[kept..kept + len], message_end, out);
+                    }
                     kept += len;
                 }
                 Some(Event::Ping(payload)) => {
@@ -94,6 +116,9 @@ impl Tenant {
     /// Sends console bytes as one binary frame. The header goes into the chunk's headroom.
     pub(super) fn send_chunk(&mut self, mut chunk: Chunk, out: &mut Outbox) {
         let Some(header) = self.outgoing.data_header(chunk.len() as u64) else { return };
+        if let Some(recording) = &mut self.recording {
+            recording.sent(chunk.bytes(), out);
+        }
         if !chunk.prepend(header.as_slice()) {
             // Somebody used the headroom: a copy has its own.
             chunk = Chunk::copied_from(chunk.bytes());
@@ -109,11 +134,13 @@ impl Tenant {
         }
     }
 
-    /// Sends an empty ping, unless a write is under way: then the connection is not idle.
-    pub(super) fn ping(&mut self, out: &mut Outbox) {
-        if self.link.is_flushed() {
+    /// Sends an empty ping, unless a write is under way: then the connection is not idle. Says whether it did.
+    pub(super) fn ping(&mut self, out: &mut Outbox) -> bool {
+        let idle = self.link.is_flushed();
+        if idle {
             self.write_control(&crate::proto::ws::ping(), out);
         }
+        idle
     }
 
     /// The last frame. Nothing is sent behind it.
@@ -123,6 +150,9 @@ impl Tenant {
 
     /// The tenant's socket, for what is left to do with it: everything owed is queued, in order.
     pub(super) fn into_link(mut self, out: &mut Outbox) -> Link {
+        if let Some(recording) = self.recording.take() {
+            recording.end(out);
+        }
         while let Some(frame) = self.outgoing.next_control() {
             self.write_control(&frame, out);
         }

@@ -11,6 +11,7 @@ use super::link::Link;
 use super::phase::Phase;
 use super::tenant::Upgraded;
 use super::{Context, Input, Outbox, Side};
+use crate::console::ConnectInfo;
 use crate::proto::bytes::Chunk;
 use crate::proto::http::connect::{self, ConnectError, ConnectPreamble};
 
@@ -20,22 +21,35 @@ pub(super) struct Tunnelling {
     upgraded: Upgraded,
     compute: Link,
     preamble: ConnectPreamble,
+    info: Box<ConnectInfo>,
+    since: Instant,
     deadline: Instant,
 }
 
 impl Tunnelling {
-    pub(super) fn start(cx: &Context, upgraded: Upgraded, path: &str, out: &mut Outbox) -> Phase {
+    pub(super) fn start(cx: &Context, upgraded: Upgraded, info: Box<ConnectInfo>, out: &mut Outbox) -> Phase {
         let mut compute = Link::new(Side::Compute);
-        match connect::request(path) {
+        match connect::request(info.internal_access_path.as_deref().unwrap_or_default()) {
             Ok(request) => {
                 compute.write(Chunk::copied_from(&request), out);
                 compute.read(out);
                 let deadline = cx.now + duration(cx.settings.limits.tunnel_timeout_ms);
                 let preamble = ConnectPreamble::new();
-                Phase::Tunnelling(Box::new(Self { upgraded, compute, preamble, deadline }))
+                Phase::Tunnelling(Box::new(Self {
+                    upgraded,
+                    compute,
+                    preamble,
+                    info,
+                    since: cx.now,
+                    deadline,
+                }))
             }
             Err(error) => refuse(cx, upgraded, compute, error, out),
         }
+    }
+
+    pub(super) fn since(&self) -> Instant {
+        self.since
     }
 
     pub(super) fn deadline(&self) -> Instant {
@@ -53,7 +67,7 @@ impl Tunnelling {
                     }
                     Ok(Some(head_len)) => {
                         chunk.advance(head_len);
-                        secure(cx, self.upgraded, self.compute, chunk, out)
+                        secure(cx, self.upgraded, self.compute, self.info, chunk, out)
                     }
                     Err(error) => refuse(cx, self.upgraded, self.compute, error, out),
                 }

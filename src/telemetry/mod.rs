@@ -1,7 +1,11 @@
-//! What operators see of a running process: logs.
+//! What operators see of a running process: logs and metrics.
 
+pub mod counters;
+pub mod labels;
 #[cfg(feature = "control")]
 pub mod log;
+#[cfg(feature = "control")]
+pub mod metrics;
 mod settings;
 
 pub use settings::{

@@ -3,14 +3,15 @@
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use consolegate::console::ConsoleToken;
-use consolegate::control::{Control, ControlSettings, PortCheck, token_tool};
+use consolegate::control::{AdminSettings, Control, ControlSettings, PortCheck, token_tool};
 use consolegate::secret::Secret;
-use consolegate::session::{Authorizer, Input, Limits, Overloaded, Question};
+use consolegate::session::{Authorizer, Input, Limits, Overloaded, Question, TrafficReply, Workers};
 use sqlx::{Connection, SqliteConnection};
 
 pub(crate) const INSTANCE: &str = "11111111-2222-4333-8444-555555555555";
@@ -39,6 +40,17 @@ impl Drop for Scratch {
     }
 }
 
+/// Control threads are tested without workers.
+struct NoWorkers;
+
+impl Workers for NoWorkers {
+    fn kill(&self, _: Arc<[u64]>) {}
+
+    fn traffic(&self, _: Arc<[u64]>, _: TrafficReply) -> usize {
+        0
+    }
+}
+
 pub(crate) fn url(database: &Path) -> String {
     format!("sqlite:///{}", database.display())
 }
@@ -56,6 +68,9 @@ pub(crate) fn settings() -> ControlSettings {
         directory: std::env::current_dir().unwrap(),
         port_check: PortCheck::Off,
         web_root: None,
+        record: None,
+        admin: AdminSettings::default(),
+        workers: Arc::new(NoWorkers),
         limits,
         prefer_uring: true,
         on_stop: Box::new(|| {}),

@@ -12,12 +12,13 @@ use nix::sys::socket::{
 };
 
 use super::client::End;
-use super::harness::{PATIENCE, Proxy};
+use super::harness::{self, PATIENCE, Proxy};
 
 on_both_engines! {
     a_compute_node_that_refuses_ends_the_session,
     a_compute_node_that_does_not_answer_ends_the_session_in_time,
     a_tenant_that_leaves_cancels_the_connect,
+    an_address_that_swallows_everything_leaves_the_others_their_time,
 }
 
 /// A compute node whose queue is full: it neither takes nor refuses a connection.
@@ -74,6 +75,20 @@ fn a_compute_node_that_does_not_answer_ends_the_session_in_time(engine: &str) {
     assert!((400..5_000).contains(&took.as_millis()), "{took:?}");
     drop(clients);
     wait_for_sockets(&proxy, ..=queued);
+}
+
+fn an_address_that_swallows_everything_leaves_the_others_their_time(engine: &str) {
+    let silent = Silent::new();
+    let addresses = [silent.address, silent.address, harness::echo()];
+    let proxy = Proxy::start_with(engine, &addresses, |limits| limits.connect_timeout_ms = 6_000);
+    let before = Instant::now();
+    let mut clients: Vec<_> = (0..5).map(|_| proxy.open()).collect();
+    for client in &mut clients {
+        client.frame(2, b"hello");
+        assert_eq!(client.read_frame(), (0x82, b"hello".to_vec()));
+    }
+    // Two of the three addresses take their shares, two seconds each.
+    assert!(before.elapsed() >= Duration::from_secs(4), "{:?}", before.elapsed());
 }
 
 fn a_tenant_that_leaves_cancels_the_connect(engine: &str) {

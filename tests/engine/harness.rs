@@ -41,6 +41,16 @@ struct State {
 impl Proxy {
     /// A proxy to `compute` on the engine of that name.
     pub(crate) fn start(engine: &str, compute: SocketAddr, limits: impl FnOnce(&mut Limits)) -> Self {
+        Self::start_with(engine, &[compute], limits)
+    }
+
+    /// A proxy to a compute node that has several addresses.
+    pub(crate) fn start_with(
+        engine: &str,
+        addresses: &[SocketAddr],
+        limits: impl FnOnce(&mut Limits),
+    ) -> Self {
+        let compute = addresses[0];
         let mut settings = Settings::for_console(ConsoleType::Serial);
         settings.limits.sessions_max = 2_000;
         limits(&mut settings.limits);
@@ -50,7 +60,7 @@ impl Proxy {
         let pipes = PipeBudget::new(&limits);
         let shared = WorkerSettings {
             settings: Arc::new(settings),
-            authorizer: Arc::new(Everybody(compute)),
+            authorizer: Arc::new(Everybody(addresses.to_vec())),
             numbers: Arc::new(AtomicU64::new(0)),
         };
         let state = Arc::new(State::default());
@@ -153,21 +163,21 @@ fn turn<E: Engine>(
 }
 
 /// Lets everybody in.
-struct Everybody(SocketAddr);
+struct Everybody(Vec<SocketAddr>);
 
 impl Authorizer for Everybody {
     fn ask(&self, question: Question, reply: Reply) -> Result<(), Overloaded> {
         reply(match question {
             Question::Authorize(_) => Input::Authorized(Box::new(ConnectInfo {
                 console_type: ConsoleType::Serial,
-                host: self.0.ip().to_string(),
-                port: self.0.port(),
+                host: self.0[0].ip().to_string(),
+                port: self.0[0].port(),
                 internal_access_path: None,
                 instance_uuid: String::new(),
                 expires: 0,
                 access_url_base: None,
             })),
-            Question::Resolve { .. } => Input::Resolved(vec![self.0]),
+            Question::Resolve { .. } => Input::Resolved(self.0.clone()),
             Question::OpenFile { .. } | Question::ReadFile { .. } => Input::File(FileEvent::Missing),
         });
         Ok(())

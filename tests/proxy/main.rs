@@ -6,13 +6,16 @@
 #[path = "../common/engines.rs"]
 mod engines;
 
+mod admin;
 mod bulk;
 mod client;
 mod compute;
 mod denied;
 mod descriptors;
+mod lifetime;
 mod program;
 mod pump;
+mod record;
 mod refusals;
 mod relay;
 mod serial;

@@ -413,14 +413,14 @@ impl Engine for SimEngine {
                 socket.to_peer.finish();
                 shut.then_some("two FINs")
             }
-            Output::Connect(_) => {
+            Output::Connect { within, .. } => {
                 let fault =
                     (conn.dialing.is_some() || conn.compute_socket.is_some()).then_some("two connects");
                 let dial = conn.dials.pop_front().unwrap_or(Dial::Hangs);
                 conn.dialing = Some(match dial {
                     Dial::Accepted(delay) => Dial::Accepted(self.now + delay),
                     Dial::Refused(delay) => Dial::Refused(self.now + delay),
-                    Dial::Hangs => Dial::Hangs,
+                    Dial::Hangs => Dial::Refused(self.now + within),
                 });
                 if let Some((phase, planned @ (Fault::ConnectRefused | Fault::ConnectHangs))) = conn.fault {
                     self.count(index, phase, planned);
@@ -442,7 +442,7 @@ impl Engine for SimEngine {
                 }
                 Err(fault) => Some(fault),
             },
-            Output::Ask(_) | Output::Wait(_) => Some("an output that is the worker's"),
+            Output::Ask(_) | Output::Tell(_) | Output::Wait(_) => Some("an output that is the worker's"),
         };
         if let Some(fault) = fault {
             self.violate("contract", format!("#{index}: {fault}"));

@@ -276,6 +276,11 @@ fn close_payload(conn: &Conn, reason: &CloseReason, settings: &Settings) -> Opti
             Some(End::Violation { code, .. }) => payload(code, ""),
             _ => None,
         },
+        CloseReason::TokenExpired => payload(1000, "Target closed"),
+        CloseReason::Idle => payload(1000, "Idle for too long"),
+        CloseReason::TooLong => payload(1000, "Session too long"),
+        CloseReason::Unanswered => payload(1008, "Pings not answered"),
+        CloseReason::Killed => payload(1000, "Closed by the operator"),
         CloseReason::TenantEnded | CloseReason::TenantFailed(_) | CloseReason::Http(_) => None,
     }
 }
@@ -321,6 +326,12 @@ fn is_plausible(conn: &Conn, reason: &CloseReason) -> bool {
         }
         CloseReason::Rfb(_) => astray,
         CloseReason::TimedOut(_) => compute.actor.has_stalled || compute.went_astray,
+        // Off unless configured, and nobody asks for it here.
+        CloseReason::TokenExpired
+        | CloseReason::Idle
+        | CloseReason::TooLong
+        | CloseReason::Unanswered
+        | CloseReason::Killed => false,
         CloseReason::ShuttingDown => facts.killed,
     }
 }

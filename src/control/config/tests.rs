@@ -333,10 +333,7 @@ fn options_without_effect_warn_when_set() {
     let mut named: Vec<&str> =
         values.warnings.iter().map(|warning| warning.split('"').nth(1).unwrap()).collect();
     named.sort_unstable();
-    assert_eq!(
-        named,
-        ["cert", "enforce_session_timeout", "publish_errors", "ssl_minimum_version", "transport_url"]
-    );
+    assert_eq!(named, ["cert", "publish_errors", "ssl_minimum_version", "transport_url"]);
     assert!(!format!("{values:?}").contains("hidden"));
 }
 

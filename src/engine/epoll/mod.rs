@@ -3,7 +3,8 @@
 //! It makes completions out of readiness: an operation is tried at once, parks when it would block, and is
 //! tried again when epoll says so. Polling is edge-triggered, so readiness is remembered per socket.
 
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -49,6 +50,8 @@ pub struct EpollEngine {
     free: Vec<u32>,
     connections_max: usize,
     completed: VecDeque<Event>,
+    /// Connects by when their time is over; some are done long since
+    connecting: BinaryHeap<Reverse<(Instant, SessionId)>>,
     turns_without_poll: u32,
     pool: Pool,
     pipes: Pipes,
@@ -87,6 +90,7 @@ impl EpollEngine {
             free: Vec::new(),
             connections_max: size(limits.sessions_max),
             completed: VecDeque::new(),
+            connecting: BinaryHeap::new(),
             turns_without_poll: 0,
             pool: Pool::new(size(limits.read_bytes), size(limits.pool_bytes)),
             pipes: Pipes::new(pipes, limits),
@@ -140,7 +144,7 @@ impl EpollEngine {
         }
     }
 
-    fn connect(&mut self, id: SessionId, address: SocketAddr) {
+    fn connect(&mut self, id: SessionId, address: SocketAddr, within: Duration) {
         let Some(connection) = live(&mut self.connections, id) else { return };
         // A socket that failed to connect is replaced by the next address's.
         if let Some(old) = connection.compute.take() {
@@ -150,10 +154,31 @@ impl EpollEngine {
             .and_then(|stream| Socket::register(stream, self.poll.registry(), token(id, Side::Compute)));
         match socket {
             Ok(mut socket) => {
-                socket.start_connecting();
+                let until = Instant::now() + within;
+                socket.start_connecting(until);
                 connection.compute = Some(socket);
+                self.connecting.push(Reverse((until, id)));
             }
             Err(error) => complete(&mut self.completed, id, Input::Failed(Failure::Connect(error))),
+        }
+    }
+
+    /// Fails the connects whose time is over.
+    fn give_up_connects(&mut self) {
+        if self.connecting.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        while let Some(Reverse((until, id))) = self.connecting.peek().copied()
+            && until <= now
+        {
+            self.connecting.pop();
+            let Some(connection) = live(&mut self.connections, id) else { continue };
+            if let Some(socket) = connection.compute.take_if(|socket| socket.connects_until(until)) {
+                socket.deregister(self.poll.registry(), &mut self.pool);
+                let timed_out = io::ErrorKind::TimedOut.into();
+                complete(&mut self.completed, id, Input::Failed(Failure::Connect(timed_out)));
+            }
         }
     }
 
@@ -241,9 +266,11 @@ impl Engine for EpollEngine {
                     socket.shutdown_write();
                 }
             }
-            Output::Connect(address) => self.connect(id, address),
+            Output::Connect { address, within } => self.connect(id, address, within),
             Output::Close(_) => self.close(id),
-            Output::Ask(_) | Output::Wait(_) => debug_assert!(false, "these are the worker's"),
+            Output::Ask(_) | Output::Tell(_) | Output::Wait(_) => {
+                debug_assert!(false, "these are the worker's")
+            }
         }
     }
 
@@ -251,7 +278,8 @@ impl Engine for EpollEngine {
         if self.completed.is_empty() || self.turns_without_poll >= TURNS_WITHOUT_POLL {
             self.turns_without_poll = 0;
             let pending = !self.completed.is_empty() || (self.accept_ready && self.can_accept());
-            let deadline = [deadline, self.accept_paused_until].into_iter().flatten().min();
+            let connecting = self.connecting.peek().map(|Reverse((until, _))| *until);
+            let deadline = [deadline, self.accept_paused_until, connecting].into_iter().flatten().min();
             let timeout = if pending {
                 Some(Duration::ZERO)
             } else {
@@ -261,6 +289,7 @@ impl Engine for EpollEngine {
         } else {
             self.turns_without_poll += 1;
         }
+        self.give_up_connects();
         if self.accept_ready {
             self.accept();
         }

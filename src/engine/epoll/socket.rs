@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
+use std::time::Instant;
 
 use mio::event::Event;
 use mio::net::TcpStream;
@@ -20,7 +21,8 @@ pub(super) struct Socket {
     writable: bool,
     /// The peer's FIN or a reset is somewhere behind the bytes: read on without waiting for an edge.
     read_closed: bool,
-    connecting: bool,
+    /// Until when the connect that is under way may take
+    connecting: Option<Instant>,
     reading: Option<Reading>,
     writing: Option<Writing>,
 }
@@ -59,7 +61,7 @@ impl Socket {
             readable: true,
             writable: true,
             read_closed: false,
-            connecting: false,
+            connecting: None,
             reading: None,
             writing: None,
         })
@@ -73,10 +75,15 @@ impl Socket {
         }
     }
 
-    pub(super) fn start_connecting(&mut self) {
-        self.connecting = true;
+    pub(super) fn start_connecting(&mut self, until: Instant) {
+        self.connecting = Some(until);
         self.readable = false;
         self.writable = false;
+    }
+
+    /// Whether this is the socket of the connect that may take until then, and it is not made yet.
+    pub(super) fn connects_until(&self, until: Instant) -> bool {
+        self.connecting == Some(until)
     }
 
     pub(super) fn start_reading(&mut self, how: Reading) {
@@ -103,7 +110,7 @@ impl Socket {
 
     /// Whether the connection that was started has been made, once that is known.
     pub(super) fn try_connect(&mut self) -> Option<Input> {
-        if !self.connecting || !self.writable {
+        if self.connecting.is_none() || !self.writable {
             return None;
         }
         let error = match self.stream.take_error() {
@@ -118,7 +125,7 @@ impl Socket {
             },
             Ok(Some(error)) | Err(error) => Some(error),
         };
-        self.connecting = false;
+        self.connecting = None;
         self.readable = true;
         Some(match error {
             None => Input::Connected,
@@ -216,7 +223,7 @@ impl Socket {
         pool: &mut Pool,
         pipes: &mut Pipes,
     ) -> Option<Input> {
-        if !self.writable || self.connecting {
+        if !self.writable || self.connecting.is_some() {
             return None;
         }
         let (result, done) = match self.writing.take()? {

@@ -23,7 +23,7 @@ use super::pipes::{PipedFrame, Pipes};
 use super::pool::Pool;
 use super::{Engine, Event, PipeBudget, SessionId, Wake, descriptors};
 use crate::proto::bytes::Chunk;
-use crate::session::limits::{Limits, duration, size};
+use crate::session::limits::{Limits, size};
 use crate::session::{Failure, Input, Output, Side};
 
 mod acceptor;
@@ -60,7 +60,6 @@ pub struct UringEngine {
     /// Buffers for bulk reads
     pool: Pool,
     pipes: Pipes,
-    connect_timeout: Duration,
 }
 
 impl UringEngine {
@@ -86,7 +85,6 @@ impl UringEngine {
             starvations: 0,
             pool: Pool::new(size(limits.read_bytes), pool_bytes),
             pipes: Pipes::new(pipes, limits),
-            connect_timeout: duration(limits.connect_timeout_ms),
             ring,
         })
     }
@@ -270,7 +268,7 @@ impl UringEngine {
         }
     }
 
-    fn connect(&mut self, id: SessionId, address: SocketAddr) {
+    fn connect(&mut self, id: SessionId, address: SocketAddr, within: Duration) {
         let Some(connection) = self.connections.live(id) else { return };
         let stream = match new_socket(address) {
             Ok(stream) => stream,
@@ -284,7 +282,7 @@ impl UringEngine {
             return self.report(id, Input::Failed(Failure::Connect(error)));
         }
         let address = Box::new(SockaddrStorage::from(address));
-        let after = Box::new(Timespec::from(self.connect_timeout));
+        let after = Box::new(Timespec::from(within));
         let key = self
             .ring
             .start_with_timeout(Operation::Connect { id, address }, Operation::ConnectTimeout { id, after });
@@ -370,9 +368,11 @@ impl Engine for UringEngine {
             Output::Write { to, chunk } => self.write(id, to, chunk),
             Output::SpliceOut { to, header, .. } => self.splice_out(id, to, PipedFrame::new(header)),
             Output::ShutdownWrite(side) => self.shut_down_write(id, side),
-            Output::Connect(address) => self.connect(id, address),
+            Output::Connect { address, within } => self.connect(id, address, within),
             Output::Close(_) => self.close(id),
-            Output::Ask(_) | Output::Wait(_) => debug_assert!(false, "these are the worker's"),
+            Output::Ask(_) | Output::Tell(_) | Output::Wait(_) => {
+                debug_assert!(false, "these are the worker's")
+            }
         }
     }
 

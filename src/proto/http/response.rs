@@ -58,6 +58,27 @@ pub(super) fn error_page_saying(
     response
 }
 
+/// A complete response with a body of ours, which ends the connection. A HEAD gets its head alone.
+#[must_use]
+pub fn document(status: Status, media_type: &str, body: &[u8], head_only: bool, now_unix_s: u64) -> Vec<u8> {
+    let mut response = ResponseHead::new(status, now_unix_s)
+        .field("Connection", "close")
+        .field("Content-Type", media_type)
+        .field("Content-Length", body.len().to_string())
+        .field("Cache-Control", "no-store")
+        .finish();
+    if !head_only {
+        response.extend_from_slice(body);
+    }
+    response
+}
+
+/// A complete response without a body, which ends the connection (RFC 9110 section 15.3.5).
+#[must_use]
+pub fn no_content(now_unix_s: u64) -> Vec<u8> {
+    ResponseHead::new(Status::NO_CONTENT, now_unix_s).field("Connection", "close").finish()
+}
+
 /// The head of the answer to a request for a web file: 200, or 304 when `evaluation` says that the
 /// tenant has the file already. The head for HEAD is the same.
 ///

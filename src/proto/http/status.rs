@@ -11,6 +11,8 @@ impl Status {
     pub const SWITCHING_PROTOCOLS: Self = Self(101);
     /// 200
     pub const OK: Self = Self(200);
+    /// 204
+    pub const NO_CONTENT: Self = Self(204);
     /// 301
     pub const MOVED_PERMANENTLY: Self = Self(301);
     /// 304
@@ -50,6 +52,7 @@ impl Status {
         match self.0 {
             101 => "Switching Protocols",
             200 => "OK",
+            204 => "No Content",
             301 => "Moved Permanently",
             304 => "Not Modified",
             400 => "Bad Request",

@@ -17,17 +17,25 @@ use super::{ControlFrame, ControlPayload, FrameHeader, Opcode, pong};
 /// assert_eq!(outgoing.next_control().unwrap().as_slice(), b"\x88\x02\x03\xe8");
 /// assert!(outgoing.next_control().is_none());
 /// ```
+///
+/// Small at rest, since every relay has one: what is owed stands in one box.
 #[derive(Debug, Default)]
 pub struct Outgoing {
-    pong: Option<Box<ControlPayload>>,
+    owed: Option<Box<Owed>>,
     closing: Closing,
 }
 
 #[derive(Debug, Default)]
+struct Owed {
+    pong: Option<Box<ControlPayload>>,
+    close: Option<ControlFrame>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Closing {
     #[default]
     Open,
-    Owed(Box<ControlFrame>),
+    Owed,
     Sent,
 }
 
@@ -38,30 +46,30 @@ impl Outgoing {
         //# If an endpoint receives a Ping frame and has not yet sent Pong frame(s) in response to
         //# previous Ping frame(s), the endpoint MAY elect to send a Pong frame for only the most
         //# recently processed Ping frame.
-        if matches!(self.closing, Closing::Open) {
-            self.pong = Some(payload);
+        if self.closing == Closing::Open {
+            self.owed.get_or_insert_default().pong = Some(payload);
         }
     }
 
     /// Owes a Close. The first one counts; a later one is dropped.
     pub fn queue_close(&mut self, frame: ControlFrame) {
-        if matches!(self.closing, Closing::Open) {
-            self.closing = Closing::Owed(Box::new(frame));
+        if self.closing == Closing::Open {
+            self.closing = Closing::Owed;
+            self.owed.get_or_insert_default().close = Some(frame);
         }
     }
 
     /// The next control frame to write, at a frame boundary.
     pub fn next_control(&mut self) -> Option<ControlFrame> {
-        if let Some(payload) = self.pong.take() {
+        let mut owed = self.owed.take()?;
+        if let Some(payload) = owed.pong.take() {
+            if owed.close.is_some() {
+                self.owed = Some(owed);
+            }
             return Some(pong(&payload));
         }
-        match std::mem::replace(&mut self.closing, Closing::Sent) {
-            Closing::Owed(frame) => Some(*frame),
-            unchanged => {
-                self.closing = unchanged;
-                None
-            }
-        }
+        self.closing = Closing::Sent;
+        owed.close
     }
 
     /// The header for a binary message of `len` bytes, or `None` once a Close is owed or sent.
@@ -69,13 +77,13 @@ impl Outgoing {
     pub fn data_header(&self, len: u64) -> Option<FrameHeader> {
         //= https://www.rfc-editor.org/rfc/rfc6455#section-5.5.1
         //# The application MUST NOT send any more data frames after sending a Close frame.
-        matches!(self.closing, Closing::Open).then(|| FrameHeader::new(Opcode::Binary, true, len))
+        (self.closing == Closing::Open).then(|| FrameHeader::new(Opcode::Binary, true, len))
     }
 
     /// Whether the Close was taken for writing: what follows it is the end of the TCP stream.
     #[must_use]
     pub fn is_close_sent(&self) -> bool {
-        matches!(self.closing, Closing::Sent)
+        self.closing == Closing::Sent
     }
 }
 

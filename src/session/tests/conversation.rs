@@ -179,7 +179,12 @@ impl Driver {
 
     /// A VNC session whose tenant has sent its version and is to choose.
     pub(super) fn choosing() -> Self {
-        let mut driver = Self::securing();
+        Self::choosing_with(vnc())
+    }
+
+    pub(super) fn choosing_with(settings: Settings) -> Self {
+        let mut driver = Self::dialling(settings);
+        driver.connected();
         driver.receive(Side::Compute, VERSION);
         driver.receive(Side::Compute, b"\x01\x01");
         driver.flush();

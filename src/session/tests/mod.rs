@@ -10,8 +10,10 @@ use crate::console::ConsoleType;
 
 mod closing;
 mod conversation;
+mod lifetime;
 mod phases;
 mod ping;
+mod recording;
 mod refusals;
 mod residue;
 mod secrets;
@@ -31,16 +33,22 @@ const UNIX_S: u64 = 1_800_000_000;
 struct Driver {
     settings: Settings,
     now: Instant,
+    /// What the clock on the wall says
+    unix_s: u64,
     session: Session,
     outbox: Outbox,
     /// What the session has asked for, in order and in words
     trace: Vec<String>,
     tenant: Socket,
     compute: Socket,
+    /// What the session has told the control thread
+    told: Vec<Notice>,
     /// What is in the connection's pipe
     piped: Vec<u8>,
     question: Option<Question>,
     connecting: Option<SocketAddr>,
+    /// How long that may take
+    within: Option<Duration>,
     wait: Option<Instant>,
     closed: Option<CloseReason>,
 }
@@ -73,18 +81,21 @@ impl Driver {
         let mut driver = Self {
             settings,
             now: Instant::now(),
+            unix_s: UNIX_S,
             session: Session::new(1, SocketAddr::from(([192, 0, 2, 7], 40_000))),
             outbox: Outbox::new(),
             trace: Vec::new(),
             tenant: Socket::default(),
             compute: Socket::default(),
+            told: Vec::new(),
             piped: Vec::new(),
             question: None,
             connecting: None,
+            within: None,
             wait: None,
             closed: None,
         };
-        driver.session.start(driver.now, UNIX_S, &driver.settings, &mut driver.outbox);
+        driver.session.start(driver.now, driver.unix_s, &driver.settings, &mut driver.outbox);
         driver.collect();
         driver
     }
@@ -92,7 +103,7 @@ impl Driver {
     /// Hands one input over and carries the outputs out as far as an engine does at once.
     fn input(&mut self, input: Input) {
         assert!(self.closed.is_none(), "no call follows a Close");
-        self.session.handle(self.now, UNIX_S, &self.settings, input, &mut self.outbox);
+        self.session.handle(self.now, self.unix_s, &self.settings, input, &mut self.outbox);
         self.collect();
     }
 
@@ -111,7 +122,9 @@ impl Driver {
                     self.trace.push(format!("ask {}", question_name(&question)));
                     assert!(self.question.replace(question).is_none(), "one question is open at a time");
                 }
-                Output::Connect(address) => {
+                Output::Connect { address, within } => {
+                    assert!(within > Duration::ZERO, "an address gets some time");
+                    self.within = Some(within);
                     self.trace.push(format!("connect {address}"));
                     assert!(self.connecting.replace(address).is_none(), "one connect is open at a time");
                 }
@@ -148,6 +161,7 @@ impl Driver {
                     self.trace.push(format!("close {}", reason.name()));
                     self.closed = Some(reason);
                 }
+                Output::Tell(notice) => self.told.push(notice),
                 Output::Wait(at) => self.wait = at,
             }
         }

@@ -215,7 +215,7 @@ fn run_everything() {
 
 #[test]
 fn no_log_line_and_no_debug_form_shows_a_secret() {
-    let checking = std::sync::Arc::new(Checking::default());
+    let checking = Arc::new(Checking::default());
     tracing::subscriber::with_default(checking.clone(), run_everything);
     let events = checking.events.load(Ordering::Relaxed);
     assert!(events > 1_000, "{events} events: the subscriber was not reached");

@@ -9,7 +9,7 @@ use super::Exit;
 use super::options::{DEFAULT, OWN};
 use super::program::Program;
 use super::resolve::Values;
-use crate::control::PortCheck;
+use crate::control::{AdminSettings, PortCheck};
 use crate::proto::rfb::AuthScheme;
 use crate::proto::ws::TextPolicy;
 use crate::secret::Secret;
@@ -17,9 +17,11 @@ use crate::session::Network;
 use crate::session::limits::{Limits, ROWS};
 use crate::telemetry::LogSettings;
 
+mod admin;
 mod log;
 mod process;
 mod read;
+mod record;
 
 use log::log_settings;
 pub use process::ProcessSettings;
@@ -62,6 +64,14 @@ pub struct Config {
     pub text_frames: TextPolicy,
     /// Who may send `X-Forwarded-Proto`; everyone when empty
     pub trusted_proxies: Vec<Network>,
+    /// `record`: where sessions are recorded, absolute; none does not
+    pub record: Option<PathBuf>,
+    /// `[consoleauth] enforce_session_timeout`
+    pub enforce_session_timeout: bool,
+    /// `[consolegate] ping_strict`
+    pub ping_strict: bool,
+    /// The admin listener
+    pub admin: AdminSettings,
     /// Every bound
     pub limits: Limits,
     /// Where and how to log
@@ -142,6 +152,10 @@ impl Config {
                 .iter()
                 .filter_map(|one| one.parse().ok())
                 .collect(),
+            record: record::path(&read)?,
+            enforce_session_timeout: read.is_on("consoleauth", "enforce_session_timeout"),
+            ping_strict: read.is_on(OWN, "ping_strict"),
+            admin: admin::settings(&read)?,
             limits: limits(&read, rpc_response_timeout),
             log: log_settings(&read)?,
             process: process_settings(&read),
@@ -149,6 +163,7 @@ impl Config {
             warnings: values.warnings.clone(),
         };
         config.warn();
+        config.warnings.extend(record::warning(&read));
         Ok(config)
     }
 

@@ -18,9 +18,7 @@ pub(super) static DECLARED: &[OptionDef] = &[
     .default("false")
     .flag("source_is_ipv6"),
     option(DEFAULT, "daemon", Kind::Bool, "Run in the background").default("false").flag("daemon"),
-    option(DEFAULT, "record", Kind::Str, "Record sessions to FILE.N")
-        .flag("record")
-        .no_effect("this build does not record sessions"),
+    option(DEFAULT, "record", Kind::Str, "Record sessions to FILE.N").flag("record"),
     // nova/conf/base.py
     option(
         DEFAULT,
@@ -87,6 +85,5 @@ pub(super) static DECLARED: &[OptionDef] = &[
     .deprecated(&[(DEFAULT, "console_allowed_origins")]),
     // nova/conf/consoleauth.py
     option("consoleauth", "enforce_session_timeout", Kind::Bool, "End a session when its token expires")
-        .default("false")
-        .no_effect("this build lets a session outlive its token"),
+        .default("false"),
 ];

@@ -32,6 +32,27 @@ pub(super) static DECLARED: &[OptionDef] = &[
     option(OWN, "any_console_type", Kind::Bool, "Serve tokens of other console types too").default("false"),
     option(OWN, "explain_refusals", Kind::Bool, "Tell the browser why, in a Close code and reason")
         .default("false"),
+    option(OWN, "admin_socket", Kind::Str, "Unix socket for probes, metrics and sessions; empty for none")
+        .defaults([
+            Some("/run/nova/nova-novncproxy.sock"),
+            Some("/run/nova/nova-spicehtml5proxy.sock"),
+            Some("/run/nova/nova-serialproxy.sock"),
+        ]),
+    option(
+        OWN,
+        "admin_listen",
+        Kind::Str,
+        "Address and port for probes and metrics, for anyone who can reach it",
+    ),
+    option(
+        OWN,
+        "healthcheck_disable_file",
+        Kind::Str,
+        "While this file exists, /healthcheck and /readyz say no",
+    ),
+    option(OWN, "strict_readiness", Kind::Bool, "Not ready while database or message bus does not answer")
+        .default("false"),
+    option(OWN, "ping_strict", Kind::Bool, "End sessions whose browser answers no pings").default("false"),
     option(OWN, "strict_upgrade", Kind::Bool, "Insist on HTTP/1.1 and Connection: Upgrade").default("false"),
     option(OWN, "serial_text_frames", Kind::Choice(&["accept", "refuse"]), "Text frames on serial consoles")
         .default("accept")

@@ -1,0 +1,136 @@
+//! Which consoles are open: what an operator may be told of them. No token, and none of its hash.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use serde_json::{Value, json};
+
+use crate::console::ConnectInfo;
+use crate::session::{Notice, Traffic};
+
+/// The relays of all workers, by their numbers. Bounded by the sessions themselves.
+#[derive(Debug, Default)]
+pub(super) struct Directory {
+    rows: BTreeMap<u64, Row>,
+}
+
+/// One relay.
+#[derive(Debug)]
+struct Row {
+    peer: SocketAddr,
+    info: Box<ConnectInfo>,
+    since_unix_s: i64,
+}
+
+/// Some of the relays, and where the next page begins.
+pub(super) struct Page {
+    /// Ascending
+    pub(super) numbers: Vec<u64>,
+    /// The number to ask behind of next, when there are more
+    pub(super) next: Option<u64>,
+}
+
+impl Directory {
+    /// Takes note of a relay's begin or end.
+    pub(super) fn take(&mut self, notice: Notice, now_unix_s: i64) {
+        match notice {
+            Notice::Relaying { number, peer, info } => {
+                self.rows.insert(number, Row { peer, info, since_unix_s: now_unix_s });
+            }
+            Notice::Ended { number } => {
+                self.rows.remove(&number);
+            }
+            Notice::Record { .. } => {}
+        }
+    }
+
+    /// At most `max` relays with numbers above `after`, of one instance or of all.
+    pub(super) fn page(&self, after: u64, max: usize, instance: Option<&str>) -> Page {
+        let is_wanted = |row: &Row| instance.is_none_or(|uuid| row.info.instance_uuid == uuid);
+        let mut found = self.rows.range(after.saturating_add(1)..).filter(|(_, row)| is_wanted(row));
+        let numbers: Vec<u64> = found.by_ref().take(max).map(|(number, _)| *number).collect();
+        let next = found.next().and_then(|_| numbers.last().copied());
+        Page { numbers, next }
+    }
+
+    /// One relay as the admin listener shows it; nothing when it has ended meanwhile.
+    pub(super) fn describe(&self, number: u64, traffic: Option<&Traffic>) -> Option<Value> {
+        let Row { peer, info, since_unix_s } = self.rows.get(&number)?;
+        let since = jiff::Timestamp::from_second(*since_unix_s).map(|at| at.to_string()).unwrap_or_default();
+        Some(json!({
+            "id": number,
+            "console_type": info.console_type.as_str(),
+            "instance": info.instance_uuid,
+            "client": peer.to_string(),
+            "target": format!("{}:{}", info.host, info.port),
+            "since": since,
+            "bytes_from_client": traffic.map(|traffic| traffic.from_tenant),
+            "bytes_from_target": traffic.map(|traffic| traffic.from_compute),
+        }))
+    }
+
+    /// Whether that relay is open.
+    pub(super) fn has(&self, number: u64) -> bool {
+        self.rows.contains_key(&number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::console::ConsoleType;
+
+    fn opened(number: u64, instance: &str) -> Notice {
+        let info = Box::new(ConnectInfo {
+            console_type: ConsoleType::NoVnc,
+            host: "192.0.2.5".to_owned(),
+            port: 5900,
+            internal_access_path: Some("secret-path".to_owned()),
+            instance_uuid: instance.to_owned(),
+            expires: 0,
+            access_url_base: None,
+        });
+        Notice::Relaying { number, peer: SocketAddr::from(([203, 0, 113, 9], 40_000)), info }
+    }
+
+    #[test]
+    fn pages_follow_one_another_and_hold_every_relay_once() {
+        let mut directory = Directory::default();
+        for number in 1..=7 {
+            directory.take(opened(number, if number % 2 == 0 { "even" } else { "odd" }), 0);
+        }
+        directory.take(Notice::Ended { number: 4 }, 0);
+        let (mut after, mut seen) = (0, Vec::<u64>::new());
+        loop {
+            let page = directory.page(after, 2, None);
+            assert!(page.numbers.len() <= 2);
+            seen.extend(&page.numbers);
+            let Some(next) = page.next else { break };
+            after = next;
+        }
+        assert_eq!(seen, [1, 2, 3, 5, 6, 7]);
+        assert_eq!(directory.page(0, 100, Some("even")).numbers, [2, 6]);
+        assert!(directory.has(5) && !directory.has(4));
+    }
+
+    #[test]
+    fn a_relay_is_described_without_its_secrets() {
+        let mut directory = Directory::default();
+        directory.take(opened(3, "uuid"), 1_795_305_600);
+        let traffic = Traffic { number: 3, from_tenant: 10, from_compute: 20 };
+        let text = directory.describe(3, Some(&traffic)).unwrap().to_string();
+        for part in [
+            "\"id\":3",
+            "novnc",
+            "uuid",
+            "203.0.113.9:40000",
+            "192.0.2.5:5900",
+            "2026-11-22T00:00:00Z",
+            ":20",
+        ] {
+            assert!(text.contains(part), "{text} lacks {part}");
+        }
+        assert!(!text.contains("secret-path"));
+        assert!(directory.describe(4, None).is_none());
+    }
+}

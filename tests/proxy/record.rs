@@ -1,0 +1,177 @@
+//! Recordings, through the real program. That they are websockify's byte for byte is in `tests/record_real.rs`.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use super::client::{Client, End, masked};
+use super::compute;
+use super::program::{Options, Program, directory};
+
+on_both_engines! {
+    a_session_is_recorded_whole_and_readable_by_its_owner_only,
+    a_refused_token_leaves_no_file,
+    the_recording_is_complete_when_the_program_ends,
+    bulk_is_recorded_byte_for_byte,
+    a_recording_that_cannot_be_made_costs_no_session,
+}
+
+fn start(engine: &str, default: &str) -> Program {
+    let default = format!("web =\n{default}");
+    Program::start(&Options { name: "nova-serialproxy", default: &default, ..Options::on(engine) })
+}
+
+/// The recording of the session with that number, without its times, once it is complete.
+fn recording(program: &Program, path: &str) -> String {
+    let path = program.directory.join(path);
+    let until = Instant::now() + Duration::from_secs(20);
+    loop {
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        if text.ends_with("'EOF'];\n") {
+            return text.lines().map(|line| format!("{}\n", without_time(line))).collect();
+        }
+        assert!(Instant::now() < until, "{} is not complete: {text:?}", path.display());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn without_time(line: &str) -> String {
+    let Some(mark) =
+        line.strip_prefix('\'').and_then(|line| line.chars().next()).filter(|c| "{}".contains(*c))
+    else {
+        return line.to_owned();
+    };
+    let (time, rest) = line[2..].split_once(mark).unwrap();
+    assert!(time.parse::<u64>().is_ok(), "{line}");
+    format!("'{mark}{mark}{rest}")
+}
+
+/// The name of the only file that begins with `rec.`
+fn only_recording(program: &Program) -> String {
+    let names = fs::read_dir(&program.directory).unwrap().map(|entry| entry.unwrap().file_name());
+    let names: Vec<_> = names.filter_map(|name| name.into_string().ok()).collect();
+    let [name] = names.iter().filter(|name| name.starts_with("rec.")).collect::<Vec<_>>()[..] else {
+        panic!("{names:?}")
+    };
+    name.clone()
+}
+
+fn a_session_is_recorded_whole_and_readable_by_its_owner_only(engine: &str) {
+    let program = start(engine, "record = rec");
+    let (port, compute) = compute::serve(|mut stream| {
+        let typed = compute::read(&mut stream, 7);
+        stream.write_all(b"it's \x1b[1mhere\x1b[0m\r\n").unwrap();
+        typed
+    });
+    let token = program.token("serial", port, 600);
+    let mut client = Client::upgrade(program.address, &format!("/?token={token}"), &[]);
+    client.send(&masked(0x02, b"who"));
+    client.send(&masked(0x80, b"ami\\"));
+    assert_eq!(compute.join().unwrap(), b"whoami\\");
+    while client.read_frame().0 != 0x88 {}
+    client.frame(8, &[0x03, 0xe8]);
+    assert_eq!(client.rest().1, End::Fin);
+    let name = only_recording(&program);
+    assert_eq!(
+        recording(&program, &name),
+        "var VNC_frame_data = [\n'}}whoami\\\\',\n'{{it\\'s \\x1b[1mhere\\x1b[0m\\r\\n',\n'EOF'];\n"
+    );
+    let mode = fs::metadata(program.directory.join(&name)).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let shown = program.directory.canonicalize().unwrap().join(&name);
+    program.wait_for_log(&format!("opening record file: {}", shown.display()));
+    let base = program.directory.canonicalize().unwrap().join("rec");
+    program.wait_for_log(&format!("  - Recording to '{}.*'", base.display()));
+}
+
+fn a_refused_token_leaves_no_file(engine: &str) {
+    let program = start(engine, "record = rec");
+    program.token("serial", 1, 600);
+    let mut client = Client::upgrade(program.address, "/?token=nobody-issued-this", &[]);
+    assert_eq!(client.rest(), (vec![0x88, 0], End::Fin));
+    program.wait_for_log("handler exception");
+    let names: Vec<_> =
+        fs::read_dir(&program.directory).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(!names.iter().any(|name| name.to_string_lossy().starts_with("rec")), "{names:?}");
+}
+
+fn the_recording_is_complete_when_the_program_ends(engine: &str) {
+    let mut program = start(engine, "record = rec");
+    let (port, compute) = compute::serve(|mut stream| {
+        stream.write_all(b"login:").unwrap();
+        compute::read_all(&mut stream)
+    });
+    let token = program.token("serial", port, 600);
+    let mut client = Client::upgrade(program.address, &format!("/?token={token}"), &[]);
+    assert_eq!(client.read_frame(), (0x82, b"login:".to_vec()));
+    assert_eq!(program.end(Signal::SIGTERM), 0);
+    let name = only_recording(&program);
+    assert_eq!(recording(&program, &name), "var VNC_frame_data = [\n'{{login:',\n'EOF'];\n");
+    compute.join().unwrap();
+}
+
+fn bulk_is_recorded_byte_for_byte(engine: &str) {
+    let program = start(engine, "record = rec");
+    let sent: Vec<u8> = (0..3_000_000_u32).map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()[3]).collect();
+    let bytes = sent.clone();
+    let (port, compute) = compute::serve(move |mut stream| stream.write_all(&bytes).unwrap());
+    let token = program.token("serial", port, 600);
+    let mut client = Client::upgrade(program.address, &format!("/?token={token}"), &[]);
+    let mut shown = Vec::new();
+    while let (0x82, payload) = client.read_frame() {
+        shown.extend(payload);
+    }
+    assert!(shown == sent, "what was shown");
+    compute.join().unwrap();
+    drop(client);
+    let text = recording(&program, &only_recording(&program));
+    let mut recorded = Vec::new();
+    for line in text.lines().filter_map(|line| line.strip_prefix("'{{")) {
+        unescape(line.strip_suffix("',").unwrap(), &mut recorded);
+    }
+    assert!(recorded == sent, "{} of {} bytes recorded", recorded.len(), sent.len());
+}
+
+fn unescape(text: &str, bytes: &mut Vec<u8>) {
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let (byte, after) = match (first, tail) {
+            (b'\\', [b'x', high, low, after @ ..]) => {
+                let digits = [*high, *low];
+                (u8::from_str_radix(std::str::from_utf8(&digits).unwrap(), 16).unwrap(), after)
+            }
+            (b'\\', [b't', after @ ..]) => (b'\t', after),
+            (b'\\', [b'n', after @ ..]) => (b'\n', after),
+            (b'\\', [b'r', after @ ..]) => (b'\r', after),
+            (b'\\', [quoted, after @ ..]) => (*quoted, after),
+            (plain, after) => (*plain, after),
+        };
+        bytes.push(byte);
+        rest = after;
+    }
+}
+
+fn a_recording_that_cannot_be_made_costs_no_session(engine: &str) {
+    // The first connections to the program are the test's own looks whether it listens.
+    let elsewhere = directory();
+    for number in 1..20 {
+        // Links are not followed, so each of these recordings fails.
+        symlink("/dev/full", elsewhere.join(format!("rec.{number}"))).unwrap();
+    }
+    let program = start(engine, &format!("record = {}/rec", elsewhere.display()));
+    let (port, compute) = compute::serve(|mut stream| {
+        let typed = compute::read(&mut stream, 5);
+        stream.write_all(b"shown").unwrap();
+        typed
+    });
+    let token = program.token("serial", port, 600);
+    let mut client = Client::upgrade(program.address, &format!("/?token={token}"), &[]);
+    client.frame(2, b"typed");
+    assert_eq!(client.read_frame(), (0x82, b"shown".to_vec()));
+    assert_eq!(compute.join().unwrap(), b"typed");
+    program.wait_for_log("cannot be made: ");
+    fs::remove_dir_all(elsewhere).unwrap();
+}
