@@ -63,7 +63,7 @@ fn run(config: &Config) -> Result<(), String> {
     let control = Control::start(ControlSettings {
         connection: config.database.clone(),
         directory: std::env::current_dir().unwrap_or_default(),
-        port_check: config.port_check,
+        port_check: config.port_check.clone(),
         web_root: config.web.clone(),
         record: config.record.clone(),
         admin: config.admin.clone(),

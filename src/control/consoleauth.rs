@@ -1,9 +1,14 @@
 //! From a token to the console it opens: what Nova's proxies do in
 //! `nova/console/websocketproxy.py`, `_get_connect_info_database`.
 
-use tracing::warn;
+use std::time::Duration;
 
-use super::sql::{CellDatabase, Rows, TokenRow};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+use tracing::{error, warn};
+
+use super::rpc::{Compute, PortQuestion, RpcSettings};
+use super::sql::{CONNECTIONS_MAX, CellDatabase, InstanceRow, Rows, TokenRow};
 use super::unix_now;
 use crate::console::{ConnectInfo, ConsoleType, TokenHash};
 use crate::session::AuthorizeError;
@@ -11,10 +16,10 @@ use crate::session::AuthorizeError;
 /// `[consolegate] port_check`: whether the compute node is asked if the port still is this instance's.
 /// After a migration another instance may listen there (CVE-2013-0335): without the
 /// check a token opens whatever console has the port now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum PortCheck {
     /// Over Nova's message bus, `validate_console_port`. Fails closed.
-    Rpc,
+    Rpc(Box<RpcSettings>),
     /// Not at all: for sites without Nova's bus.
     Off,
 }
@@ -22,61 +27,117 @@ pub enum PortCheck {
 /// Longest text of a row that is believed: the columns are VARCHAR(255), but not every database says no.
 const COLUMN_CHARS_MAX: usize = 255;
 
+/// How much earlier than the session the port check gives up, at most: its reason shall be there in time.
+const MARGIN_MAX: Duration = Duration::from_millis(100);
+
 /// Decides over tokens.
 #[derive(Debug)]
 pub struct ConsoleAuth {
     database: CellDatabase,
-    port_check: PortCheck,
+    lookups: Semaphore,
+    /// None where ports are not checked
+    compute: Option<Compute>,
 }
 
 impl ConsoleAuth {
     /// Decides with what is in `database`. [`PortCheck::Off`] is logged, once.
     #[must_use]
     pub fn new(database: CellDatabase, port_check: PortCheck) -> Self {
-        if port_check == PortCheck::Off {
-            warn!(
-                "[consolegate] port_check = off: a token is not checked against the compute node, and may \
-                 open another instance's console after a migration"
-            );
-        }
-        Self { database, port_check }
+        let compute = match port_check {
+            PortCheck::Rpc(settings) => Some(Compute::new(*settings)),
+            PortCheck::Off => {
+                warn!(
+                    "[consolegate] port_check = off: a token is not checked against the compute node, and may \
+                     open another instance's console after a migration"
+                );
+                None
+            }
+        };
+        Self { database, lookups: Semaphore::new(CONNECTIONS_MAX as usize), compute }
     }
 
-    /// What the token with this hash opens.
+    /// What the token with this hash opens. The port check ends shortly before `deadline`; the look-up has to be
+    /// given up by the caller.
     ///
     /// Unknown, expired and mismatching tokens take the same two queries and give the same answer.
     ///
     /// # Errors
     ///
     /// [`AuthorizeError`]; no text in it holds the token, its hash or the database's credentials.
-    pub async fn authorize(&self, hash: &TokenHash) -> Result<ConnectInfo, AuthorizeError> {
-        let rows = self.database.look_up(hash, unix_now()).await;
+    pub async fn authorize(
+        &self,
+        hash: &TokenHash,
+        deadline: Instant,
+    ) -> Result<ConnectInfo, AuthorizeError> {
+        let margin = MARGIN_MAX.min(deadline.saturating_duration_since(Instant::now()) / 10);
+        let rows = {
+            // The semaphore is never closed.
+            let _permit = self.lookups.acquire().await;
+            self.database.look_up(hash, unix_now()).await
+        };
         let rows = rows.map_err(|reason| AuthorizeError::Database(reason.to_string()))?;
-        let info = judge(rows)?;
-        match self.port_check {
-            PortCheck::Off => Ok(info),
-            PortCheck::Rpc => {
-                warn!(
-                    instance_uuid = info.instance_uuid,
-                    "refused a valid token: port_check = rpc is not supported yet, and [consolegate] \
-                     port_check = off is not set"
-                );
-                Err(AuthorizeError::PortCheck("the message bus client does not exist yet".to_owned()))
-            }
+        let (info, instance) = judge(rows)?;
+        if let Some(compute) = &self.compute {
+            check_port(compute, &info, &instance, deadline - margin).await?;
+        }
+        Ok(info)
+    }
+
+    /// Ends what is kept open.
+    pub async fn close(&self) {
+        if let Some(compute) = &self.compute {
+            compute.close().await;
+        }
+    }
+}
+
+/// Asks the compute service whether the console still is where the token says. A no is an invalid token, as in
+/// Nova's `_check_console_port`; not knowing is a failure of its own. Both open nothing.
+async fn check_port(
+    compute: &Compute,
+    info: &ConnectInfo,
+    instance: &InstanceRow,
+    deadline: Instant,
+) -> Result<(), AuthorizeError> {
+    let host = instance.host.as_deref().unwrap_or_default();
+    let question = PortQuestion {
+        instance_id: instance.id,
+        instance_uuid: &info.instance_uuid,
+        host,
+        port: info.port,
+        console_type: info.console_type,
+    };
+    match compute.validate_console_port(&question, deadline).await {
+        Ok(true) => Ok(()),
+        Ok(false) => {
+            warn!(
+                instance_uuid = info.instance_uuid,
+                "refused a token: nova-compute on {host} says that port {} is not the instance's {} console",
+                info.port,
+                info.console_type.as_str()
+            );
+            Err(AuthorizeError::TokenInvalid)
+        }
+        Err(reason) => {
+            error!(
+                instance_uuid = info.instance_uuid,
+                "refused a token: validate_console_port on {host} failed: {reason}"
+            );
+            Err(AuthorizeError::PortCheck(reason.to_string()))
         }
     }
 }
 
 /// What the rows say, before the port check.
-fn judge(rows: Rows) -> Result<ConnectInfo, AuthorizeError> {
+fn judge(rows: Rows) -> Result<(ConnectInfo, InstanceRow), AuthorizeError> {
     // A deleted instance is an invalid token: `InstanceNotFound` becomes `InvalidToken` in Nova, too.
     let (Some(token), Some(instance)) = (rows.token, rows.instance) else {
         return Err(AuthorizeError::TokenInvalid);
     };
-    if instance.host.is_none_or(|host| host.is_empty()) {
+    if instance.host.as_ref().is_none_or(String::is_empty) {
         return Err(AuthorizeError::InstanceWithoutHost { instance_uuid: token.instance_uuid });
     }
-    connect_info(token)
+    Ok((connect_info(token)?, instance))
 }
 
 /// A row that Nova cannot have written opens nothing.
@@ -128,12 +189,12 @@ mod tests {
             access_url_base: None,
         };
         change(&mut token);
-        Rows { token: Some(token), instance: Some(InstanceRow { host: Some("compute1".to_owned()) }) }
+        Rows { token: Some(token), instance: Some(InstanceRow { id: 7, host: Some("compute1".to_owned()) }) }
     }
 
     #[test]
     fn a_complete_row_becomes_connect_info() {
-        let info = judge(rows(|_| {})).unwrap();
+        let (info, _) = judge(rows(|_| {})).unwrap();
         assert_eq!(
             (info.console_type, info.host.as_str(), info.port),
             (ConsoleType::NoVnc, "192.0.2.7", 5900)
@@ -160,7 +221,7 @@ mod tests {
         let gone = Rows { instance: None, ..rows(|_| {}) };
         assert!(matches!(judge(gone), Err(AuthorizeError::TokenInvalid)));
         for host in [None, Some(String::new())] {
-            let nowhere = Rows { instance: Some(InstanceRow { host }), ..rows(|_| {}) };
+            let nowhere = Rows { instance: Some(InstanceRow { id: 7, host }), ..rows(|_| {}) };
             assert!(matches!(judge(nowhere), Err(AuthorizeError::InstanceWithoutHost { .. })));
         }
     }

@@ -12,7 +12,6 @@ use super::answer::Answer;
 use super::consoleauth::ConsoleAuth;
 use super::files::{Files, Wanted};
 use super::resolve;
-use super::sql::CONNECTIONS_MAX;
 use crate::console::{ConnectInfo, ConsoleToken, TokenHash};
 use crate::session::limits::{duration, size};
 use crate::session::{AuthorizeError, Failure, FileEvent, FileHandle, Input, Limits, Question};
@@ -37,7 +36,6 @@ pub(super) struct Desk {
     consoleauth: ConsoleAuth,
     files: Files,
     limits: Limits,
-    token_lookups: Semaphore,
     // A blocking call cannot be cancelled: its permit goes with it into its thread, so that calls nobody
     // waits for any more still count.
     name_lookups: Arc<Semaphore>,
@@ -52,7 +50,6 @@ impl Desk {
             consoleauth,
             files,
             limits,
-            token_lookups: Semaphore::new(CONNECTIONS_MAX as usize),
             name_lookups: Arc::new(Semaphore::new(NAME_LOOKUPS_MAX)),
             file_reads: Arc::new(Semaphore::new(FILE_READS_MAX)),
             database_seen: RefCell::default(),
@@ -68,15 +65,20 @@ impl Desk {
             Question::OpenFile { .. } | Question::ReadFile { .. } => self.limits.response_timeout_ms,
         };
         let deadline = tokio::time::Instant::from_std(at) + duration(limit_ms);
-        match timeout_at(deadline, self.answer_to(question)).await {
+        match timeout_at(deadline, self.answer_to(question, deadline)).await {
             Ok(input) => answer.give(input),
             Err(_) => answer.fail(&format!("no answer within {limit_ms} ms")),
         }
     }
 
-    async fn answer_to(&self, question: Question) -> Input {
+    /// Ends what is kept open for answers.
+    pub(super) async fn close(&self) {
+        self.consoleauth.close().await;
+    }
+
+    async fn answer_to(&self, question: Question, deadline: tokio::time::Instant) -> Input {
         match question {
-            Question::Authorize(hash) => self.authorize(&hash).await,
+            Question::Authorize(hash) => self.authorize(&hash, deadline).await,
             Question::Resolve { host, port } => self.resolve(host, port).await,
             Question::OpenFile { path, accepts_gzip, wants_bytes } => {
                 self.open_file(Wanted { path, accepts_gzip, wants_bytes }).await
@@ -85,11 +87,9 @@ impl Desk {
         }
     }
 
-    async fn authorize(&self, hash: &TokenHash) -> Input {
-        // The semaphore is never closed.
-        let _permit = self.token_lookups.acquire().await;
+    async fn authorize(&self, hash: &TokenHash, deadline: tokio::time::Instant) -> Input {
         let begun = Instant::now();
-        let authorized = self.ask_database(hash).await;
+        let authorized = self.ask_database(hash, deadline).await;
         let verdict = match &authorized {
             Ok(_) => Verdict::Accepted,
             Err(AuthorizeError::TokenInvalid | AuthorizeError::InstanceWithoutHost { .. }) => {
@@ -104,8 +104,12 @@ impl Desk {
         }
     }
 
-    async fn ask_database(&self, hash: &TokenHash) -> Result<ConnectInfo, AuthorizeError> {
-        let authorized = self.consoleauth.authorize(hash).await;
+    async fn ask_database(
+        &self,
+        hash: &TokenHash,
+        deadline: tokio::time::Instant,
+    ) -> Result<ConnectInfo, AuthorizeError> {
+        let authorized = self.consoleauth.authorize(hash, deadline).await;
         let seen = match &authorized {
             Err(AuthorizeError::Database(reason)) => Err(reason.clone()),
             _ => Ok(()),
@@ -120,9 +124,9 @@ impl Desk {
         let recent = |seen: &(Instant, Result<(), String>)| seen.0.elapsed() < age;
         if self.database_seen.borrow().as_ref().is_none_or(|seen| !recent(seen)) {
             let nobodys = ConsoleToken::new(format!("/readyz {:?}", Instant::now()));
-            let _permit = self.token_lookups.acquire().await;
+            let deadline = tokio::time::Instant::now() + duration(self.limits.authorize_timeout_ms);
             // What it says of the token is no news.
-            let _ = self.ask_database(&nobodys.hash()).await;
+            let _ = self.ask_database(&nobodys.hash(), deadline).await;
         }
         let seen = self.database_seen.borrow();
         seen.as_ref().map_or_else(|| Err("it was not asked".to_owned()), |(_, result)| result.clone())

@@ -3,7 +3,8 @@
 //! Sessions ask through the trait [`Authorizer`](crate::session::Authorizer); each [`Question`] becomes a
 //! task that is answered exactly once, also when it fails, takes too long or the process ends:
 //!
-//! * a token is looked up in the cell database ([`consoleauth`], [`sql`]),
+//! * a token is looked up in the cell database ([`consoleauth`], [`sql`]), and its port checked over the
+//!   message bus ([`rpc`]),
 //! * a compute node's name is resolved,
 //! * a web file is opened and read.
 //!
@@ -26,6 +27,7 @@ mod directory;
 mod files;
 mod recorder;
 mod resolve;
+pub mod rpc;
 mod runtime;
 mod signals;
 pub mod sql;

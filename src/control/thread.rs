@@ -209,6 +209,7 @@ fn run(settings: ControlSettings, queue: UnboundedReceiver<Message>, ready: &Syn
         });
         let _socket = admin::start(Rc::clone(&office)).await;
         serve(&office, queue).await;
+        office.desk.close().await;
     });
     // Dropping the runtime drops the tasks, and each of them answers.
 }

@@ -93,7 +93,7 @@ limits! {
     response_timeout_ms: Milliseconds = 30_000 in 1..=3_600_000,
         "For each piece of a web file: a reader that stopped reading would hold its buffer for ever.";
     authorize_timeout_ms: Milliseconds = 60_000 in 1..=3_600_000,
-        "Token lookup and port check together; set from rpc_response_timeout when that is longer.";
+        "Token lookup and port check together; rpc_response_timeout unless it is set here.";
     connect_timeout_ms: Milliseconds = 10_000 in 1..=3_600_000,
         "Name resolution and TCP connect, over all addresses of the compute node.";
     addresses_max: Count = 8 in 1..=64,

@@ -14,6 +14,9 @@ use consolegate::secret::Secret;
 use consolegate::session::{Authorizer, Input, Limits, Overloaded, Question, TrafficReply, Workers};
 use sqlx::{Connection, SqliteConnection};
 
+#[path = "../common/messaging.rs"]
+mod messaging;
+
 pub(crate) const INSTANCE: &str = "11111111-2222-4333-8444-555555555555";
 pub(crate) const TOKEN: &str = "aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee";
 
@@ -83,6 +86,13 @@ pub(crate) fn settings_for(database: &Path) -> ControlSettings {
 
 pub(crate) fn start(settings: ControlSettings) -> Control {
     Control::start(settings).unwrap()
+}
+
+/// A port check over a message bus where nobody is.
+pub(crate) fn dead_bus() -> PortCheck {
+    messaging::port_check(
+        "[DEFAULT]\ntransport_url = rabbit://nova:pa55w0rd@127.0.0.1:1/\nrpc_response_timeout = 1\n",
+    )
 }
 
 /// Asks; the receiver yields every answer, so a second one would be seen.

@@ -5,14 +5,15 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use consolegate::console::{ConsoleToken, ConsoleType};
+use consolegate::control::ControlSettings;
 use consolegate::control::sql::CellDatabase;
-use consolegate::control::{ControlSettings, PortCheck};
 use consolegate::secret::Secret;
 use consolegate::session::{AuthorizeError, Failure, Input};
 use sqlx::AssertSqlSafe;
 
 use crate::common::{
-    INSTANCE, Scratch, TOKEN, authorize, create, settings, settings_for, start, url, with_connection,
+    INSTANCE, Scratch, TOKEN, authorize, create, dead_bus, settings, settings_for, start, url,
+    with_connection,
 };
 
 fn execute(database: &Path, sql: &str) {
@@ -135,8 +136,11 @@ fn port_check_over_the_bus_fails_closed() {
     let scratch = Scratch::new();
     let database = scratch.path("cell.db");
     create(&database, &["--init"]);
-    let answer = verdict(ControlSettings { port_check: PortCheck::Rpc, ..settings_for(&database) });
-    assert!(matches!(answer, Input::Failed(Failure::Authorize(AuthorizeError::PortCheck(_)))), "{answer:?}");
+    let answer = verdict(ControlSettings { port_check: dead_bus(), ..settings_for(&database) });
+    let Input::Failed(Failure::Authorize(AuthorizeError::PortCheck(reason))) = answer else {
+        panic!("{answer:?}")
+    };
+    assert!(reason.contains("127.0.0.1:1: Connection refused"), "{reason}");
 }
 
 #[test]

@@ -12,7 +12,7 @@ on_both_engines! {
     refused_tokens_look_the_same,
     pages_of_other_sites_are_refused,
     a_refusal_is_explained_where_the_operator_wants_it,
-    without_a_bus_client_the_port_check_fails_closed,
+    without_a_message_bus_the_port_check_fails_closed,
     a_compute_node_with_an_old_rfb_version_ends_with_close_1000,
     no_common_security_type_is_told_in_rfb,
     a_tenant_with_an_old_rfb_version_ends_with_close_1000,
@@ -88,12 +88,13 @@ fn a_refusal_is_explained_where_the_operator_wants_it(engine: &str) {
     assert_eq!(refused(&program, "/?token=unknown", &[]), (expected, End::Fin));
 }
 
-fn without_a_bus_client_the_port_check_fails_closed(engine: &str) {
-    let program = Program::start(&Options { own: "", ..Options::on(engine) });
+fn without_a_message_bus_the_port_check_fails_closed(engine: &str) {
+    let default = "web =\ntransport_url = rabbit://127.0.0.1:1/\nrpc_response_timeout = 1";
+    let program = Program::start(&Options { own: "", default, ..Options::on(engine) });
     let (port, compute) = compute::serve(|_| ());
     let token = program.token("novnc", port, 600);
     assert_eq!(refused(&program, &format!("/?token={token}"), &[]), empty_close());
-    program.wait_for_log("port_check");
+    program.wait_for_log("127.0.0.1:1: Connection refused");
     assert!(!compute.is_finished(), "the compute node was contacted");
     // Lets the compute thread go.
     drop(std::net::TcpStream::connect(("127.0.0.1", port)));

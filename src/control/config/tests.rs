@@ -79,10 +79,8 @@ fn defaults_are_those_of_each_program() {
     let machine = Machine::new("defaults");
     let config = machine.load(&[NOVNC]).unwrap();
     assert_eq!(config.listen, Listen { host: "0.0.0.0".into(), port: 6080, prefer_ipv6: false });
-    assert_eq!(
-        (config.program, config.port_check, config.io_engine),
-        (Program::NoVncProxy, PortCheck::Rpc, IoEngine::Auto)
-    );
+    assert_eq!((config.program, config.io_engine), (Program::NoVncProxy, IoEngine::Auto));
+    assert!(matches!(config.port_check, PortCheck::Rpc(_)));
     assert_eq!(config.auth_schemes, [AuthScheme::None]);
     assert_eq!(config.text_frames, TextPolicy::Refuse);
     assert_eq!(config.web.as_deref(), Some(Path::new("/")));
@@ -333,7 +331,7 @@ fn options_without_effect_warn_when_set() {
     let mut named: Vec<&str> =
         values.warnings.iter().map(|warning| warning.split('"').nth(1).unwrap()).collect();
     named.sort_unstable();
-    assert_eq!(named, ["cert", "publish_errors", "ssl_minimum_version", "transport_url"]);
+    assert_eq!(named, ["cert", "publish_errors", "ssl_minimum_version"]);
     assert!(!format!("{values:?}").contains("hidden"));
 }
 
@@ -349,10 +347,8 @@ fn our_own_options_reach_the_checked_configuration() {
     );
     let config = machine.load(&[NOVNC, "--config-file", &file, "-d"]).unwrap();
     assert_eq!(config.listen, Listen { host: "::0".into(), port: 6080, prefer_ipv6: true });
-    assert_eq!(
-        (config.port_check, config.io_engine, config.workers.get()),
-        (PortCheck::Off, IoEngine::Epoll, 3)
-    );
+    assert!(matches!(config.port_check, PortCheck::Off));
+    assert_eq!((config.io_engine, config.workers.get()), (IoEngine::Epoll, 3));
     assert!(config.any_console_type && config.explain_refusals && config.strict_upgrade);
     assert_eq!(config.auth_schemes, [AuthScheme::VeNCrypt, AuthScheme::None]);
     assert_eq!(config.trusted_proxies, ["192.0.2.0/24".parse().unwrap()]);

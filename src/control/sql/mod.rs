@@ -46,6 +46,8 @@ pub struct TokenRow {
 /// What the proxy needs of a row of `instances` that is not deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InstanceRow {
+    /// `id`: what the compute service's own look-ups start from
+    pub id: i64,
     /// `host`: the compute service that runs it; none while it is being built or shelved
     pub host: Option<String>,
 }

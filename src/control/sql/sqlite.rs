@@ -20,7 +20,7 @@ const SELECT_TOKEN: &str = "SELECT console_type, host, port, internal_access_pat
      access_url_base FROM console_auth_tokens WHERE token_hash = ? AND expires > ? LIMIT 1";
 
 // In `instances` a deleted row holds its own id in `deleted`; 0 is a live one.
-const SELECT_INSTANCE: &str = "SELECT host FROM instances WHERE uuid = ? AND deleted = 0 LIMIT 1";
+const SELECT_INSTANCE: &str = "SELECT id, host FROM instances WHERE uuid = ? AND deleted = 0 LIMIT 1";
 
 /// One SQLite file, opened read-only and only when asked.
 #[derive(Debug)]
@@ -54,7 +54,10 @@ impl SqliteCell {
             .bind(uuid)
             .fetch_optional(&mut *connection)
             .await
-            .and_then(|row| row.map(|row| Ok(InstanceRow { host: row.try_get("host")? })).transpose())
+            .and_then(|row| {
+                row.map(|row| Ok(InstanceRow { id: row.try_get("id")?, host: row.try_get("host")? }))
+                    .transpose()
+            })
             .map_err(query_error)?;
         Ok(Rows { token, instance })
     }

@@ -19,6 +19,7 @@ use crate::telemetry::LogSettings;
 
 mod admin;
 mod log;
+mod messaging;
 mod process;
 mod read;
 mod record;
@@ -116,6 +117,7 @@ impl Config {
         let read = Read(values);
         check_tls(&read)?;
         let web = check_web(&read)?;
+        let mut warnings = values.warnings.clone();
         let rpc_response_timeout = rpc_response_timeout(&read);
         let mut config = Self {
             program: values.program,
@@ -125,7 +127,7 @@ impl Config {
             port_check: if read.text(OWN, "port_check") == Some("off") {
                 PortCheck::Off
             } else {
-                PortCheck::Rpc
+                PortCheck::Rpc(Box::new(messaging::settings(&read, &mut warnings)?))
             },
             rpc_response_timeout,
             io_engine: match read.text(OWN, "io_engine") {
@@ -160,7 +162,7 @@ impl Config {
             log: log_settings(&read)?,
             process: process_settings(&read),
             values: values.clone(),
-            warnings: values.warnings.clone(),
+            warnings,
         };
         config.warn();
         config.warnings.extend(record::warning(&read));
@@ -260,7 +262,7 @@ fn limits(read: &Read<'_>, rpc_response_timeout: Duration) -> Limits {
     limits.splice_from_bytes = limits.splice_from_bytes.min(limits.read_bytes);
     if !read.0.is_configured(OWN, "authorize_timeout_ms") {
         let rpc_ms = u64::try_from(rpc_response_timeout.as_millis()).unwrap_or(u64::MAX);
-        limits.authorize_timeout_ms = limits.authorize_timeout_ms.max(rpc_ms);
+        limits.authorize_timeout_ms = rpc_ms;
     }
     limits
 }
@@ -274,7 +276,10 @@ mod tests {
     #[test]
     fn every_used_option_is_read_here_and_no_other() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/control/config/checked");
-        let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let files = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.is_file());
         let source: String = files.map(|path| std::fs::read_to_string(path).unwrap()).collect();
         for option in options().iter().filter(|option| !ROWS.iter().any(|row| row.name == option.name)) {
             // `cert` is read for Nova's message about it.

@@ -18,6 +18,7 @@ mod own;
 mod tls;
 
 pub use def::{Default, Effect, Flag, OptionDef};
+pub(super) use messaging::RABBIT;
 
 /// Group of the options that are in no group.
 pub const DEFAULT: &str = "DEFAULT";
