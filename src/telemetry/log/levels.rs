@@ -9,7 +9,10 @@ const OURS: [&str; 4] = ["consolegate", "nova", "oslo", "root"];
 /// What a library logs from unless something names it: at INFO they report what concerns their own working.
 const LIBRARY: u32 = 30;
 /// Libraries that do what one of Nova's does, and follow its level.
-const ALIASES: [(&str, &str); 3] = [("sqlx", "sqlalchemy"), ("lapin", "amqp"), ("amq_protocol", "amqp")];
+const ALIASES: [(&str, &str); 1] = [("sqlx", "sqlalchemy")];
+/// Libraries that never log. lapin says again what `control::rpc` says of a broker, and at its lowest level shows
+/// the password that it logs in with.
+const SILENT: [&str; 3] = ["lapin", "amq_protocol", "amq_protocol_tcp"];
 
 /// Where each logger begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +29,9 @@ impl Levels {
     /// The level of logger `name`: its own, or that of the nearest ancestor that has one. Of two entries for one
     /// name the last counts, as if `setLevel` were called twice.
     fn of(&self, name: &str) -> u32 {
+        if SILENT.iter().any(|library| is_below(name, library)) {
+            return u32::MAX;
+        }
         let alias = ALIASES.iter().find(|(library, _)| is_below(name, library)).map(|(_, alias)| *alias);
         if let Some(level) = self.nearest(name).or_else(|| self.nearest(alias?)) {
             level
@@ -71,6 +77,7 @@ mod tests {
             logger("nova.console", 10),
             logger("sqlalchemy", 20),
             logger("nova.console", 20),
+            logger("lapin", 5),
         ];
         let levels = Levels { root: 20, loggers };
         for (name, level) in [
@@ -80,13 +87,13 @@ mod tests {
             ("novaclient", 20),
             ("consolegate.control", 20),
             ("sqlx.query", 20),
-            ("lapin.connection", 30),
+            ("lapin.io_loop", u32::MAX),
             ("tokio", 30),
         ] {
             assert_eq!(levels.of(name), level, "{name}");
         }
         assert!(levels.allows("nova::console", Severity::Info) && !levels.allows("nova", Severity::Warning));
-        assert_eq!(levels.most(), LevelFilter::DEBUG);
+        assert_eq!(levels.most(), LevelFilter::TRACE);
         assert_eq!(Levels { root: 10, loggers: Vec::new() }.most(), LevelFilter::DEBUG);
     }
 }
