@@ -1,5 +1,7 @@
 //! The program: argv to configuration to run. Which of Nova's proxies it is, its own name says.
 
+#![deny(unsafe_code)]
+
 use std::ffi::OsString;
 use std::process::ExitCode;
 
@@ -14,7 +16,7 @@ fn main() -> ExitCode {
         return token_tool::main(&argv[2..]);
     }
     match config::load(&argv, &|name| std::env::var_os(name)) {
-        Ok(config) => serve::serve(&config),
+        Ok(config) => serve::serve(&config, argv),
         Err(exit) => {
             print!("{}", exit.stdout);
             eprint!("{}", exit.stderr);

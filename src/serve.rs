@@ -1,10 +1,13 @@
 //! Puts the layers together: configuration in, a running proxy out.
 
+use std::ffi::OsString;
+use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -15,39 +18,75 @@ use consolegate::engine::epoll::EpollEngine;
 use consolegate::engine::uring::UringEngine;
 use consolegate::engine::{Engine, PipeBudget, Worker, WorkerHandle, WorkerSettings, descriptors, listener};
 use consolegate::proto::http::UpgradePolicy;
-use consolegate::session::{LOG_TARGET, Limits, Security, Settings, TrafficReply, Workers};
-use consolegate::telemetry::log;
+use consolegate::session::{LOG_TARGET, Limits, Security, Settings, Workers};
+use consolegate::telemetry::log::{self, Logger};
 use consolegate::telemetry::metrics::metrics;
+
+mod fork;
+mod notify;
+mod reload;
+mod report;
+mod supervise;
+
+use fork::{Background, Forked};
+use notify::Notify;
+use reload::Reloader;
+use supervise::{Ending, Event, Handles, Supervisor, Trigger, WithControl};
 
 /// How long the control thread may take to end once the workers have.
 const CONTROL_END: Duration = Duration::from_millis(500);
 
 /// Runs until a signal ends it. Status 1 when it could not start or a worker failed.
-pub(crate) fn serve(config: &Config) -> ExitCode {
-    let guard = match log::init(&config.log) {
-        Ok(guard) => guard,
-        Err(error) => {
-            eprintln!("{}: {error}", config.program.name());
-            return ExitCode::FAILURE;
+pub(crate) fn serve(config: &Config, argv: Vec<OsString>) -> ExitCode {
+    let start = Start { argv, directory: std::env::current_dir().unwrap_or_default() };
+    let background = if config.process.daemon {
+        match fork::detach() {
+            Ok(Forked::Parent { listens: true }) => return ExitCode::SUCCESS,
+            Ok(Forked::Parent { listens: false }) => return ExitCode::FAILURE,
+            Ok(Forked::Daemon(background)) => Some(background),
+            Err(error) => return failed(config, &format!("the background cannot be reached: {error}")),
         }
+    } else {
+        None
     };
-    let result = run(config);
+    let logger = match log::init(&config.log) {
+        Ok(logger) => logger,
+        Err(error) => return failed(config, &error.to_string()),
+    };
+    let result = run(config, start, background, &logger);
     if let Err(error) = &result {
         tracing::error!(target: LOG_TARGET, "{error}");
     }
-    drop(guard);
+    drop(logger);
     if result.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn run(config: &Config) -> Result<(), String> {
+fn failed(config: &Config, error: &str) -> ExitCode {
+    eprintln!("{}: {error}", config.program.name());
+    ExitCode::FAILURE
+}
+
+/// How the process was started; a reload starts there again.
+struct Start {
+    argv: Vec<OsString>,
+    directory: PathBuf,
+}
+
+fn run(config: &Config, start: Start, background: Option<Background>, logger: &Logger) -> Result<(), String> {
     for warning in &config.warnings {
         tracing::warn!(target: "oslo_config.cfg", "{warning}");
     }
     let engine = choose_engine(config.io_engine)?;
     let workers = config.workers.get();
     let listen = &config.listen;
-    let listeners = bind(listen, workers)
-        .map_err(|error| format!("Opening socket failed: {}:{}: {error}", listen.host, listen.port))?;
+    let listeners = bind(listen, workers).map_err(|error| {
+        let failure = format!("Opening socket failed: {}:{}: {error}", listen.host, listen.port);
+        if background.is_some() {
+            // Whoever started a daemon looks at the terminal, not at the log.
+            eprintln!("{}: {failure}", config.program.name());
+        }
+        failure
+    })?;
     let mut limits = config.limits;
     let descriptors = descriptors::raise();
     if limits.sessions_max == 0 {
@@ -58,11 +97,13 @@ fn run(config: &Config) -> Result<(), String> {
 
     let handles = Handles::default();
     let workers_of: Arc<dyn Workers> = Arc::new(handles.clone());
+    let (sender, events) = mpsc::channel();
     let with_control = WithControl { handles: handles.clone(), panicked: Arc::default() };
     let control_panicked = Arc::clone(&with_control.panicked);
+    let commands = sender.clone();
     let control = Control::start(ControlSettings {
         connection: config.database.clone(),
-        directory: std::env::current_dir().unwrap_or_default(),
+        directory: start.directory.clone(),
         port_check: config.port_check.clone(),
         web_root: config.web.clone(),
         record: config.record.clone(),
@@ -70,7 +111,12 @@ fn run(config: &Config) -> Result<(), String> {
         workers: workers_of,
         limits,
         prefer_uring: engine == EngineKind::Uring,
-        on_stop: Box::new(move || with_control.handles.shut_down()),
+        on_signal: Box::new(move |command| {
+            // It goes with this closure.
+            let _with_control = &with_control;
+            // Fails only when the main thread ends, and with it the process.
+            let _ = commands.send(Event::Asked(command));
+        }),
     })
     .map_err(|error| format!("the control thread could not be started: {error}"))?;
 
@@ -81,20 +127,60 @@ fn run(config: &Config) -> Result<(), String> {
     };
     let pipes = PipeBudget::new(&limits);
     let mut threads = Vec::new();
-    let (ending, endings) = mpsc::channel();
     for (index, listener) in listeners.into_iter().enumerate() {
-        let ending = Ending { index, sender: ending.clone() };
+        let ending = Ending { index, sender: sender.clone() };
         threads.push(start_worker(ending, engine, listener, shared.clone(), &handles, pipes.clone())?);
     }
-    // The workers hold the senders: `endings` is over when they are.
-    drop(ending);
-    let result = watch(threads, &endings, || handles.shut_down());
+    let pid_file = PidFile::write(config.process.pid_file.as_deref())?;
+    let mut supervisor = Supervisor {
+        handles,
+        logger,
+        config,
+        reloader: Reloader::new(start.argv, start.directory, config),
+        notify: Notify::from_environment(),
+        engine: engine.name(),
+        sessions_max: limits.sessions_max,
+        numbers: shared.numbers,
+        drain_until: None,
+        trigger: Trigger::new(&config.process),
+    };
+    supervisor.notify.ready();
+    if let Some(background) = background {
+        let directory = config.web.as_deref().unwrap_or(Path::new("/"));
+        background.ready(directory).map_err(|error| format!("the background cannot be reached: {error}"))?;
+    }
+    let result = supervisor.watch(threads, &events);
     tracing::info!(target: LOG_TARGET, "In exit");
     control.join(CONTROL_END);
+    tracing::debug!(target: LOG_TARGET, "Closing socket listening at {}:{}", listen.host, listen.port);
+    drop(pid_file);
     if control_panicked.load(Ordering::Relaxed) {
         return Err("the control thread panicked".to_owned());
     }
     result
+}
+
+/// `[consolegate] pid_file`, removed at the end.
+struct PidFile<'a>(Option<&'a Path>);
+
+impl<'a> PidFile<'a> {
+    fn write(path: Option<&'a Path>) -> Result<Self, String> {
+        if let Some(path) = path {
+            fs::write(path, format!("{}\n", std::process::id()))
+                .map_err(|error| format!("the file {} could not be written: {error}", path.display()))?;
+        }
+        Ok(Self(path))
+    }
+}
+
+impl Drop for PidFile<'_> {
+    fn drop(&mut self) {
+        let Some(path) = self.0 else { return };
+        // Another process may have taken the name meanwhile.
+        if fs::read_to_string(path).is_ok_and(|text| text.trim() == std::process::id().to_string()) {
+            let _ = fs::remove_file(path);
+        }
+    }
 }
 
 /// The address to listen on, as Nova picks it: IPv4 before IPv6, unless `source_is_ipv6`; the first only
@@ -132,6 +218,9 @@ fn announce(config: &Config, limits: &Limits, engine: EngineKind) {
         info(&format!("  - Web server (no directory listings). Web root: {}", web.display()));
     }
     info("  - No SSL/TLS support");
+    if config.process.daemon {
+        info("  - Backgrounding (daemon)");
+    }
     if let Some(record) = &config.record {
         info(&format!("  - Recording to '{}.*'", record.display()));
     }
@@ -203,130 +292,4 @@ fn work<E: Engine>(
     // The receiver waits for exactly this.
     let _ = started.send(worker.handle());
     worker.run()
-}
-
-/// Says that a worker's thread ends, also when it panics.
-struct Ending {
-    index: usize,
-    sender: mpsc::Sender<usize>,
-}
-
-impl Drop for Ending {
-    fn drop(&mut self) {
-        // Fails only when nobody watches, and then the process ends anyway.
-        let _ = self.sender.send(self.index);
-    }
-}
-
-/// Waits for all workers, in whatever order they end. When one fails, `shut_down` ends the others: what is
-/// left would look healthy with a part of its sessions gone, and a supervisor restarts it all.
-///
-/// # Errors
-///
-/// What the first worker that failed says.
-fn watch(
-    threads: Vec<JoinHandle<io::Result<()>>>,
-    endings: &mpsc::Receiver<usize>,
-    shut_down: impl Fn(),
-) -> Result<(), String> {
-    let mut threads: Vec<_> = threads.into_iter().map(Some).collect();
-    let mut result = Ok(());
-    for index in endings {
-        let Some(thread) = threads.get_mut(index).and_then(Option::take) else { continue };
-        let ended = thread.join().unwrap_or_else(|_| Err(io::Error::other("it panicked")));
-        if let Err(error) = ended
-            && result.is_ok()
-        {
-            result = Err(format!("worker {index} failed: {error}"));
-            shut_down();
-        }
-    }
-    result
-}
-
-/// The workers that a signal ends.
-#[derive(Clone, Default)]
-struct Handles(Arc<Mutex<(bool, Vec<WorkerHandle>)>>);
-
-impl Handles {
-    /// Adds a worker; one that starts after the signal ends at once.
-    fn add(&self, handle: WorkerHandle) {
-        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if inner.0 {
-            handle.shut_down();
-        }
-        inner.1.push(handle);
-    }
-
-    fn shut_down(&self) {
-        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.0 = true;
-        inner.1.iter().for_each(WorkerHandle::shut_down);
-    }
-}
-
-impl Workers for Handles {
-    fn kill(&self, numbers: Arc<[u64]>) {
-        let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.1.iter().for_each(|handle| handle.kill(Arc::clone(&numbers)));
-    }
-
-    fn traffic(&self, numbers: Arc<[u64]>, reply: TrafficReply) -> usize {
-        let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.1.iter().for_each(|handle| handle.traffic(Arc::clone(&numbers), Arc::clone(&reply)));
-        inner.1.len()
-    }
-}
-
-/// Goes with the control thread: without it no signal is taken and no token looked up, so the workers end too,
-/// and the supervisor starts it all anew.
-struct WithControl {
-    handles: Handles,
-    panicked: Arc<AtomicBool>,
-}
-
-impl Drop for WithControl {
-    fn drop(&mut self) {
-        self.panicked.fetch_or(thread::panicking(), Ordering::Relaxed);
-        self.handles.shut_down();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_workers_do_not_outlive_the_control_thread() {
-        let handles = Handles::default();
-        let with_control = WithControl { handles: handles.clone(), panicked: Arc::default() };
-        let panicked = Arc::clone(&with_control.panicked);
-        let control = thread::spawn(move || {
-            let _on_stop = move || with_control.handles.shut_down();
-            panic!("on purpose");
-        });
-        assert!(control.join().is_err());
-        assert!(panicked.load(Ordering::Relaxed));
-        assert!(handles.0.lock().unwrap().0, "they are told to end");
-    }
-
-    #[test]
-    fn a_worker_that_fails_ends_those_started_before_it() {
-        let (ending, endings) = mpsc::channel();
-        let (stop, stopped) = mpsc::channel();
-        let (first, second) =
-            (Ending { index: 0, sender: ending.clone() }, Ending { index: 1, sender: ending });
-        let threads = vec![
-            thread::spawn(move || {
-                let _ending = first;
-                stopped.recv_timeout(Duration::from_secs(60)).map_err(io::Error::other)
-            }),
-            thread::spawn(move || {
-                let _ending = second;
-                panic!("on purpose");
-            }),
-        ];
-        let result = watch(threads, &endings, || stop.send(()).unwrap());
-        assert_eq!(result.unwrap_err(), "worker 1 failed: it panicked");
-    }
 }

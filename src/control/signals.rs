@@ -5,6 +5,21 @@ use std::io;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::info;
 
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// SIGTERM and SIGINT: end, after `drain_timeout`; a second time at once
+    Stop,
+    /// SIGQUIT: end when the last session has
+    Drain,
+    /// SIGHUP: read the configuration again, and open the log files anew
+    Reload,
+    /// SIGUSR1: open the log files anew
+    Reopen,
+    /// SIGUSR2: write a state report
+    Report,
+}
+
 /// Handlers for every signal that an operator, a unit file or a supervisor sends. Once installed, none of
 /// them ends the process by itself: Python's proxies die from SIGHUP, although unit files do send it.
 pub(super) struct Signals {
@@ -29,25 +44,19 @@ impl Signals {
         })
     }
 
-    /// Calls `on_stop` for each SIGTERM, SIGINT and SIGQUIT, for ever.
-    pub(super) async fn serve(mut self, mut on_stop: Box<dyn FnMut() + Send>) {
+    /// Calls `on_signal` for each signal, for ever.
+    pub(super) async fn serve(mut self, mut on_signal: Box<dyn FnMut(Command) + Send>) {
         loop {
-            let name = tokio::select! {
-                _ = self.terminate.recv() => "SIGTERM",
-                _ = self.interrupt.recv() => "SIGINT",
-                _ = self.quit.recv() => "SIGQUIT",
-                _ = self.hangup.recv() => {
-                    info!("SIGHUP: reload is not supported yet");
-                    continue;
-                }
-                _ = self.user1.recv() => continue,
-                _ = self.user2.recv() => {
-                    info!("SIGUSR2: the state report is not supported yet");
-                    continue;
-                }
+            let (name, command) = tokio::select! {
+                _ = self.terminate.recv() => ("SIGTERM", Command::Stop),
+                _ = self.interrupt.recv() => ("SIGINT", Command::Stop),
+                _ = self.quit.recv() => ("SIGQUIT", Command::Drain),
+                _ = self.hangup.recv() => ("SIGHUP", Command::Reload),
+                _ = self.user1.recv() => ("SIGUSR1", Command::Reopen),
+                _ = self.user2.recv() => ("SIGUSR2", Command::Report),
             };
-            info!("{name}: stopping");
-            on_stop();
+            info!("{name} received");
+            on_signal(command);
         }
     }
 }

@@ -20,7 +20,7 @@ use super::desk::{Asked, Desk};
 use super::files::Files;
 use super::recorder::{Recorder, RecorderQueue};
 use super::runtime::Runtime;
-use super::signals::Signals;
+use super::signals::{Command, Signals};
 use super::sql::CellDatabase;
 use super::unix_now;
 use crate::secret::Secret;
@@ -47,8 +47,8 @@ pub struct ControlSettings {
     pub limits: Limits,
     /// Whether a ring may be used. Not with `sandbox = required`: this ring cannot be restricted by opcode.
     pub prefer_uring: bool,
-    /// Called on the control thread for each SIGTERM, SIGINT and SIGQUIT; must not block
-    pub on_stop: Box<dyn FnMut() + Send>,
+    /// Called on the control thread for each signal; must not block
+    pub on_signal: Box<dyn FnMut(Command) + Send>,
 }
 
 /// The running control thread. Dropping it ends the thread without waiting for it.
@@ -199,7 +199,7 @@ fn run(settings: ControlSettings, queue: UnboundedReceiver<Message>, ready: &Syn
     let desk = Desk::new(ConsoleAuth::new(database, settings.port_check), files, limits);
     let _ = ready.send(Ok(()));
     runtime.block_on(async {
-        tokio::task::spawn_local(signals.serve(settings.on_stop));
+        tokio::task::spawn_local(signals.serve(settings.on_signal));
         let office = Rc::new(Office {
             settings: settings.admin,
             limits,

@@ -27,7 +27,7 @@ pub mod uring;
 mod worker;
 
 pub use pipes::PipeBudget;
-pub use worker::{Worker, WorkerHandle, WorkerSettings};
+pub use worker::{Census, Worker, WorkerHandle, WorkerSettings};
 
 /// A connection's slot in its engine, and which of the slot's users it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

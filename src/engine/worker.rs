@@ -10,8 +10,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::timers::Timers;
 use super::{Engine, Event, SessionId, Wake};
 use crate::session::{
-    Authorizer, CloseReason, Failure, Input, LOG_TARGET, Outbox, Output, Question, Session, Settings,
-    Traffic, TrafficReply,
+    Authorizer, CloseReason, Failure, Input, LOG_TARGET, Outbox, Output, PHASE_NAMES, Question, Session,
+    Settings, Traffic, TrafficReply,
 };
 use crate::telemetry::counters::WorkerCounters;
 
@@ -40,10 +40,25 @@ enum Message {
     Answer(SessionId, Input),
     Kill(Arc<[u64]>),
     Traffic(Arc<[u64]>, TrafficReply),
+    Drain,
     ShutDown,
+    Count(mpsc::Sender<Census>),
 }
 
+/// How many connections of a worker are in which phase, in the order of [`PHASE_NAMES`].
+pub type Census = [usize; PHASE_NAMES.len()];
+
 impl WorkerHandle {
+    /// Stops listening and closes connections that are no consoles; [`Worker::run`] ends with the last console.
+    pub fn drain(&self) {
+        self.send(Message::Drain);
+    }
+
+    /// Asks for the worker's [`Census`], which also shows that it turns.
+    pub fn count(&self, reply: mpsc::Sender<Census>) {
+        self.send(Message::Count(reply));
+    }
+
     /// Closes all sessions (1001), stops listening and ends [`Worker::run`].
     pub fn shut_down(&self) {
         self.send(Message::ShutDown);
@@ -82,6 +97,7 @@ pub struct Worker<E: Engine> {
     expired: Vec<SessionId>,
     outbox: Outbox,
     counters: Arc<WorkerCounters>,
+    draining: bool,
     stop_at: Option<Instant>,
 }
 
@@ -110,6 +126,7 @@ impl<E: Engine> Worker<E> {
             expired: Vec::new(),
             counters: Arc::clone(outbox.counters()),
             outbox,
+            draining: false,
             stop_at: None,
         }
     }
@@ -161,7 +178,8 @@ impl<E: Engine> Worker<E> {
             self.step(now, unix_s, id, Input::Deadline);
         }
         self.expired = expired;
-        Ok(self.stop_at.is_none_or(|at| self.live > 0 && now < at))
+        let drained = self.draining && self.live == 0;
+        Ok(!drained && self.stop_at.is_none_or(|at| self.live > 0 && now < at))
     }
 
     /// Sessions that are not over, probes and web requests included.
@@ -193,11 +211,11 @@ impl<E: Engine> Worker<E> {
         self.sessions[index] = Some(Slot { generation: id.generation, session });
         self.live += 1;
         self.counters.connections_opened.add_alone(1);
-        if self.stop_at.is_some() {
-            self.drain(now, id);
+        if self.draining || self.stop_at.is_some() {
+            self.carry_out(now, id);
             self.step(now, unix_s, id, Input::Kill(CloseReason::ShuttingDown));
         } else {
-            self.drain(now, id);
+            self.carry_out(now, id);
         }
     }
 
@@ -210,12 +228,12 @@ impl<E: Engine> Worker<E> {
                 return;
             }
             slot.session.handle(now, unix_s, &self.shared.settings, input, &mut self.outbox);
-            next = self.drain(now, id);
+            next = self.carry_out(now, id);
         }
     }
 
     /// Carries out the outputs of one call. A question that cannot be asked is answered here.
-    fn drain(&mut self, now: Instant, id: SessionId) -> Option<Input> {
+    fn carry_out(&mut self, now: Instant, id: SessionId) -> Option<Input> {
         let mut answer = None;
         for output in self.outbox.drain() {
             match output {
@@ -247,8 +265,34 @@ impl<E: Engine> Worker<E> {
                     }
                 }
                 Message::Traffic(numbers, reply) => reply(self.traffic(&numbers)),
+                Message::Drain => self.drain(now, unix_s),
                 Message::ShutDown => self.shut_down(now, unix_s),
+                // Whoever asked may have given up.
+                Message::Count(reply) => drop(reply.send(self.census())),
             }
+        }
+    }
+
+    fn census(&self) -> Census {
+        let mut census = [0; PHASE_NAMES.len()];
+        for session in self.sessions() {
+            let place = PHASE_NAMES.iter().position(|name| *name == session.phase_name());
+            if let Some(count) = place.and_then(|place| census.get_mut(place)) {
+                *count += 1;
+            }
+        }
+        census
+    }
+
+    fn drain(&mut self, now: Instant, unix_s: u64) {
+        if self.draining || self.stop_at.is_some() {
+            return;
+        }
+        self.draining = true;
+        self.engine.stop_accepting();
+        // A connection that is kept alive could become a session yet.
+        for id in self.ids(|session| !session.is_console()) {
+            self.step(now, unix_s, id, Input::Kill(CloseReason::ShuttingDown));
         }
     }
 
@@ -258,7 +302,9 @@ impl<E: Engine> Worker<E> {
             return;
         }
         self.stop_at = Some(now + SHUTDOWN_GRACE);
-        self.engine.stop_accepting();
+        if !self.draining {
+            self.engine.stop_accepting();
+        }
         for id in self.ids(|_| true) {
             self.step(now, unix_s, id, Input::Kill(CloseReason::ShuttingDown));
         }

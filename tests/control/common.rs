@@ -76,7 +76,7 @@ pub(crate) fn settings() -> ControlSettings {
         workers: Arc::new(NoWorkers),
         limits,
         prefer_uring: true,
-        on_stop: Box::new(|| {}),
+        on_signal: Box::new(|_| {}),
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use consolegate::console::ConsoleToken;
-use consolegate::control::{Control, ControlSettings};
+use consolegate::control::{Command, Control, ControlSettings};
 use consolegate::session::{AuthorizeError, Failure, Input, Question};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -110,16 +110,19 @@ fn start_contacts_nothing() {
 }
 
 #[test]
-fn only_stopping_signals_stop_and_no_signal_kills() {
-    let (sender, stopped) = channel();
-    let on_stop = Box::new(move || sender.send(()).unwrap_or_default());
-    let _control = start(ControlSettings { on_stop, ..settings() });
-    for harmless in [Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2] {
-        kill(Pid::this(), harmless).unwrap();
-    }
-    assert!(stopped.recv_timeout(Duration::from_millis(300)).is_err());
-    for stopping in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT] {
-        kill(Pid::this(), stopping).unwrap();
-        assert!(stopped.recv_timeout(SOON).is_ok(), "{stopping}");
+fn every_signal_is_a_command_and_none_kills() {
+    let (sender, commands) = channel();
+    let on_signal = Box::new(move |command| sender.send(command).unwrap_or_default());
+    let _control = start(ControlSettings { on_signal, ..settings() });
+    for (signal, command) in [
+        (Signal::SIGHUP, Command::Reload),
+        (Signal::SIGUSR1, Command::Reopen),
+        (Signal::SIGUSR2, Command::Report),
+        (Signal::SIGTERM, Command::Stop),
+        (Signal::SIGINT, Command::Stop),
+        (Signal::SIGQUIT, Command::Drain),
+    ] {
+        kill(Pid::this(), signal).unwrap();
+        assert_eq!(commands.recv_timeout(SOON), Ok(command), "{signal}");
     }
 }

@@ -14,6 +14,7 @@ use super::record::{Place, Record, Severity};
 use super::setup::Setup;
 use super::sink::Handler;
 use crate::telemetry::RateLimit;
+use crate::telemetry::metrics::metrics;
 
 /// Records that wait for the writer. With the longest messages they take 16 MiB.
 pub(super) const QUEUE_MAX: usize = 2_048;
@@ -171,6 +172,7 @@ impl Writer {
     fn flush(&mut self) {
         let lost = self.lost.swap(0, Ordering::Relaxed);
         if lost > 0 {
+            metrics().log_lines_lost.add(lost);
             let message = format!("{lost} log records were lost because the log could not be written");
             let target = "consolegate::telemetry";
             self.write(&Record::new(Severity::Warning, target, message, Place::default()));
