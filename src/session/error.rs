@@ -72,7 +72,8 @@ pub enum Refusal {
     #[error("{0}")]
     Unreachable(io::Error),
     /// The CONNECT preamble of `internal_access_path` failed.
-    #[error(transparent)]
+    /// Begins with Nova's text (`nova/exception.py`, `InvalidConnectionInfo`).
+    #[error("Invalid Connection Info: {0}")]
     Tunnel(ConnectError),
     /// The control thread has too much to do.
     #[error(transparent)]

@@ -2,13 +2,14 @@
 // shows is compared with QEMU's own picture of the screen, pixel by pixel.
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { canvasPicture, difference, openPage, typeInto, untilShown } from './lib/browser.mjs';
 import { bootGuest } from './lib/guest.mjs';
 import { ownsSocket, sleep, until } from './lib/process.mjs';
+import { npmWebRoot } from './lib/web.mjs';
 
 const { startProxy } = await import(`./lib/${process.env.BROWSER_TEST_PROXY ?? 'proxy'}.mjs`);
 const here = path.dirname(new URL(import.meta.url).pathname);
@@ -17,15 +18,6 @@ mkdirSync(screenshots, { recursive: true });
 
 /** Files that a noVNC page asks for and does without. */
 const optional = /\/(favicon\.ico|defaults\.json|mandatory\.json|package\.json)$/;
-
-/** A web root of the npm package: its library, and a page per way of resolving the path. */
-function npmWebRoot(dir) {
-  const root = path.join(dir, 'web');
-  mkdirSync(root);
-  for (const part of ['core', 'vendor']) symlinkSync(path.join(here, 'node_modules/@novnc/novnc', part), path.join(root, part));
-  for (const page of ['vnc_lite.html', 'vnc.html']) symlinkSync(path.join(here, 'pages', page), path.join(root, page));
-  return root;
-}
 
 /** The token within an access URL. */
 const tokenOf = (url) => /token(?:=|%3D)([^&]+)/i.exec(url)[1];

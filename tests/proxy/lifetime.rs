@@ -1,6 +1,8 @@
 //! What ends a console by the clock, through the real program.
 
+use std::fs;
 use std::io::Write;
+use std::time::{Duration, Instant};
 
 use super::client::{Client, End};
 use super::compute;
@@ -10,6 +12,7 @@ on_both_engines! {
     an_enforced_session_ends_with_its_token_as_if_the_target_had,
     an_idle_console_ends_when_the_operator_wants_that,
     a_tenant_that_answers_no_pings_is_let_go_where_that_is_strict,
+    both_sockets_of_a_console_keep_themselves_alive,
 }
 
 fn start(engine: &str, own: &str, extra: &str) -> Program {
@@ -68,4 +71,47 @@ fn a_tenant_that_answers_no_pings_is_let_go_where_that_is_strict(engine: &str) {
     let (client, compute) = console(&program, 600);
     assert_closes(client, 1008, "Pings not answered");
     assert_eq!(compute.join().unwrap(), b"");
+}
+
+/// Whether the kernel's keep-alive timer runs for the socket of that local and remote port.
+fn has_keepalive(local: u16, remote: u16) -> Option<bool> {
+    const KEEPALIVE: &str = "02";
+    let port = |address: &str| u16::from_str_radix(address.split(':').nth(1).unwrap(), 16).unwrap();
+    let table = fs::read_to_string("/proc/net/tcp").unwrap();
+    let rows = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let mut own = rows.filter(|row| (port(row[1]), port(row[2])) == (local, remote));
+    own.next().map(|row| row[5].starts_with(&format!("{KEEPALIVE}:")))
+}
+
+fn both_sockets_of_a_console_keep_themselves_alive(engine: &str) {
+    let program = start(engine, "", "");
+    let (client, compute) = console(&program, 600);
+    let (proxy, tenant) = (program.address.port(), client.stream.local_addr().unwrap().port());
+    let target = console_port(&program);
+    // While something is being acknowledged, that timer stands in for this one.
+    let until = Instant::now() + Duration::from_secs(20);
+    while has_keepalive(proxy, tenant) != Some(true) || has_keepalive(own_port(target), target) != Some(true)
+    {
+        assert!(Instant::now() < until, "{}", fs::read_to_string("/proc/net/tcp").unwrap());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    drop(client);
+    compute.join().unwrap();
+}
+
+/// Where the program was led to, as its log says.
+fn console_port(program: &Program) -> u16 {
+    program.wait_for_log("connecting to: 127.0.0.1:");
+    let log = program.log();
+    let digits = log.split("connecting to: 127.0.0.1:").nth(1).unwrap();
+    digits.chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap()
+}
+
+/// The port of the proxy's own socket to `target`.
+fn own_port(target: u16) -> u16 {
+    let port = |address: &str| u16::from_str_radix(address.split(':').nth(1).unwrap(), 16).unwrap();
+    let table = fs::read_to_string("/proc/net/tcp").unwrap();
+    let rows = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let mut own = rows.filter(|row| port(row[2]) == target && row[3] == "01").map(|row| port(row[1]));
+    own.next().unwrap_or(0)
 }

@@ -23,4 +23,5 @@ mod spice;
 mod startup;
 mod syscalls;
 mod thousand;
+mod tunnel;
 mod web;

@@ -379,3 +379,39 @@ fn splicing_starts_at_a_read_that_can_happen() {
     assert_eq!(limits("read_bytes=16384\n").splice_from_bytes, 16_384);
     assert_eq!(limits("read_bytes=16384\nsplice_from_bytes=0\n").splice_from_bytes, 0);
 }
+
+#[test]
+fn record_has_had_two_types() {
+    let machine = Machine::new("record");
+    let here = std::env::current_dir().unwrap();
+    for (value, path, warns) in [
+        ("rec/session", Some(here.join("rec/session")), false),
+        ("/var/lib/nova/rec", Some(PathBuf::from("/var/lib/nova/rec")), false),
+        ("true", Some(here.join("record")), true),
+        ("False", None, false),
+        ("", None, false),
+    ] {
+        let file = machine.file("f", &format!("[DEFAULT]\nweb=\nrecord={value}\n"));
+        let config = machine.load(&[NOVNC, "--config-file", &file]).unwrap();
+        assert_eq!(config.record, path, "{value}");
+        let said =
+            config.warnings.iter().any(|warning| warning.contains("record = true is the way of Nova 13"));
+        assert_eq!(said, warns, "{value}: {:?}", config.warnings);
+    }
+}
+
+#[test]
+fn an_admin_address_is_an_address_and_the_socket_may_be_none() {
+    let machine = Machine::new("admin");
+    let load = |text: &str| {
+        let file = machine.file("f", &format!("[DEFAULT]\nweb=\n[consolegate]\n{text}\n"));
+        machine.load(&[NOVNC, "--config-file", &file])
+    };
+    let default = load("").unwrap().admin;
+    assert_eq!(default.socket.as_deref(), Some(Path::new("/run/nova/nova-novncproxy.sock")));
+    assert!(!default.socket_wanted && default.listen.is_none());
+    assert_eq!(load("admin_socket =").unwrap().admin.socket, None);
+    assert_eq!(load("admin_listen = [::1]:9680").unwrap().admin.listen, Some("[::1]:9680".parse().unwrap()));
+    let error = load("admin_listen = 9680").unwrap_err();
+    assert!(error.status == 1 && error.stderr.contains("admin_listen: 9680 is not an address"), "{error:?}");
+}

@@ -13,14 +13,16 @@ const programs = {
   'spice-html5': { name: 'nova-spicehtml5proxy', group: 'spice', prefix: 'html5proxy' },
 };
 
-/** Starts a proxy in `dir` with `web` as its web root, for the console of type `type` at loopback `consolePort`. */
-export async function startProxy(dir, web, consolePort, type = 'novnc') {
+/** Starts a proxy in `dir` with `web` as its web root, for the console of type `type` at loopback `consolePort`;
+ *  `more` goes into the section [DEFAULT] of its nova.conf. */
+export async function startProxy(dir, web, consolePort, type = 'novnc', more = '') {
   const { name, group, prefix } = programs[type];
   const port = await freePort();
   const database = `sqlite:///${path.join(dir, 'cell.sqlite')}`;
   const config = path.join(dir, 'nova.conf');
   writeFileSync(config, `[DEFAULT]
 web = ${web}
+${more}
 [${group}]
 ${prefix}_host = 127.0.0.1
 ${prefix}_port = ${port}
