@@ -5,6 +5,10 @@
 //! `target/test-python/bin/python`); `scripts/install` installs both.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says what it expects")]
 
+#[macro_use]
+#[path = "common/engines.rs"]
+mod engines;
+
 #[path = "proxy/client.rs"]
 #[allow(dead_code, reason = "shared with tests/proxy, which uses the rest")]
 mod client;

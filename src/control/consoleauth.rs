@@ -1,7 +1,7 @@
 //! From a token to the console it opens: what Nova's proxies do in
 //! `nova/console/websocketproxy.py`, `_get_connect_info_database`.
 
-use std::time::Duration;
+use std::time::{self, Duration};
 
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -12,6 +12,8 @@ use super::sql::{CONNECTIONS_MAX, CellDatabase, InstanceRow, Rows, TokenRow};
 use super::unix_now;
 use crate::console::{ConnectInfo, ConsoleType, TokenHash};
 use crate::session::AuthorizeError;
+use crate::telemetry::labels::Verdict;
+use crate::telemetry::metrics::metrics;
 
 /// `[consolegate] port_check`: whether the compute node is asked if the port still is this instance's.
 /// After a migration another instance may listen there (CVE-2013-0335): without the
@@ -83,6 +85,11 @@ impl ConsoleAuth {
         Ok(info)
     }
 
+    /// [`Compute::bus_answers`]. None where ports are not checked.
+    pub async fn bus_answers(&self, age: Duration) -> Option<Result<String, String>> {
+        Some(self.compute.as_ref()?.bus_answers(age).await)
+    }
+
     /// Ends what is kept open.
     pub async fn close(&self) {
         if let Some(compute) = &self.compute {
@@ -107,7 +114,15 @@ async fn check_port(
         port: info.port,
         console_type: info.console_type,
     };
-    match compute.validate_console_port(&question, deadline).await {
+    let begun = time::Instant::now();
+    let answer = compute.validate_console_port(&question, deadline).await;
+    let verdict = match &answer {
+        Ok(true) => Verdict::Accepted,
+        Ok(false) => Verdict::Refused,
+        Err(_) => Verdict::Failed,
+    };
+    metrics().rpc_call.of(verdict).observe(begun.elapsed());
+    match answer {
         Ok(true) => Ok(()),
         Ok(false) => {
             warn!(

@@ -132,6 +132,11 @@ impl Desk {
         seen.as_ref().map_or_else(|| Err("it was not asked".to_owned()), |(_, result)| result.clone())
     }
 
+    /// Whether the message bus answers; what was found by trying counts for `age`. None where ports are not checked.
+    pub(super) async fn bus_answers(&self, age: Duration) -> Option<Result<String, String>> {
+        self.consoleauth.bus_answers(age).await
+    }
+
     async fn resolve(&self, host: String, port: u16) -> Input {
         if let Some(address) = resolve::literal(&host, port) {
             return Input::Resolved(vec![address]);

@@ -244,6 +244,17 @@ fn readiness_tells_what_is_wrong_and_when_that_counts() {
         assert_eq!((ready.status, ready.json()["status"].as_str()), (status, Some(word)), "{}", ready.body);
         assert_eq!(ready.json()["checks"]["database"]["ok"], false);
     }
+
+    // Without a message bus the same; a program that does not ask it does not look either.
+    assert!(ready.json()["checks"]["message_bus"].is_null(), "{}", ready.body);
+    let default = "web =\ntransport_url = rabbit://nova:pa55@127.0.0.1:1/";
+    let program =
+        Program::start(&Options { own: "admin_socket = admin.sock", default, ..Options::on("auto") });
+    program.token("serial", 1, 600);
+    let ready = ask(&program, "GET /readyz");
+    assert_eq!((ready.status, ready.json()["status"].as_str()), (200, Some("degraded")), "{}", ready.body);
+    let detail = ready.json()["checks"]["message_bus"]["detail"].as_str().unwrap().to_owned();
+    assert!(detail.starts_with("127.0.0.1:1: Connection refused"), "{detail}");
 }
 
 #[test]

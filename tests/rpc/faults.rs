@@ -3,10 +3,12 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use serde_json::json;
 use sqlx::{Connection, SqliteConnection};
 
@@ -19,14 +21,18 @@ use crate::service::Service;
 const BUSY: Duration = Duration::from_secs(90);
 
 fn proxy(url: &str, default: &str, rabbit: &str) -> Program {
+    proxy_on("epoll", url, default, rabbit)
+}
+
+fn proxy_on(engine: &str, url: &str, default: &str, rabbit: &str) -> Program {
     let default = format!("web =\ntransport_url = {url}\n{default}");
     let extra = format!("[oslo_messaging_rabbit]\n{rabbit}");
     Program::start(&Options {
         name: "nova-serialproxy",
         default: &default,
-        own: "",
+        own: "admin_socket = admin.sock",
         extra: &extra,
-        ..Options::on("epoll")
+        ..Options::on(engine)
     })
 }
 
@@ -124,10 +130,25 @@ fn wait_for_admission(program: &Program, host: &str) -> Session {
     admitted.unwrap()
 }
 
-#[test]
-fn each_answer_of_a_compute_has_its_own_line() {
+/// The value of a metric.
+fn metric(program: &Program, name: &str) -> f64 {
+    let mut stream = UnixStream::connect(program.directory.join("admin.sock")).unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let line =
+        text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("no {name}: {text}"));
+    line.rsplit(' ').next().unwrap().parse().unwrap()
+}
+
+on_both_engines! {
+    each_answer_of_a_compute_has_its_own_line,
+    the_end_of_the_process_deletes_its_reply_queue,
+}
+
+fn each_answer_of_a_compute_has_its_own_line(engine: &str) {
     let peer = Peer::shared();
-    let program = proxy(&broker().text("/url"), "rpc_response_timeout = 4", "");
+    let program = proxy_on(engine, &broker().text("/url"), "rpc_response_timeout = 4", "");
     let (yes, no, raises, late) = (uuid(), uuid(), uuid(), uuid());
     peer.answers(&no, &json!(["false"]));
     peer.answers(&raises, &json!(["raise", "ConsoleTypeUnavailable"]));
@@ -161,6 +182,25 @@ fn each_answer_of_a_compute_has_its_own_line() {
         assert!(line.contains(" ERROR "), "{line}");
     }
     assert!(!log.contains("pa55-wort"), "{log}");
+    assert!(metric(&program, "consolegate_broker_connected") > 0.5);
+    for (result, count) in [("accepted", 2.0), ("refused", 1.0), ("failed", 3.0)] {
+        let name = format!("consolegate_rpc_call_seconds_count{{result=\"{result}\"}}");
+        assert!((metric(&program, &name) - count).abs() < 0.1, "{name}");
+    }
+}
+
+fn the_end_of_the_process_deletes_its_reply_queue(engine: &str) {
+    let queues =
+        || broker().command("ctl list_queues -p nova name consumers arguments").as_str().unwrap().to_owned();
+    // A time to live that no other test's queue has.
+    let ttl = if engine == "epoll" { 4_321 } else { 4_322 };
+    let rabbit = format!("rabbit_transient_queues_ttl = {ttl}");
+    let mut program = proxy_on(engine, &broker().text("/url"), "", &rabbit);
+    assert!(Session::open(&program, &Peer::shared().host, &uuid()).is_admitted());
+    let ours = format!("{ttl}000");
+    assert!(queues().contains(&ours));
+    assert_eq!(program.end(Signal::SIGTERM), 0);
+    assert!(!queues().contains(&ours), "{}", queues());
 }
 
 #[test]

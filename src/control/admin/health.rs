@@ -68,7 +68,7 @@ pub(super) async fn live(office: &Office) -> Report {
 pub(super) async fn ready(office: &Office) -> Report {
     let draining = metrics().draining.get() != 0;
     let disabled = is_disabled(office).await;
-    let checks = vec![
+    let mut checks = vec![
         workers(office).await,
         Check {
             name: "draining",
@@ -82,6 +82,7 @@ pub(super) async fn ready(office: &Office) -> Report {
         },
         database(office).await,
     ];
+    checks.extend(message_bus(office).await);
     report(checks, office.settings.strict, ["ready", "degraded", "not ready"])
 }
 
@@ -107,6 +108,16 @@ async fn database(office: &Office) -> Check {
         Err(_) => Err(format!("no answer within {} s", PROBE_LIMIT.as_secs())),
     };
     Check { name: "database", soft: true, result }
+}
+
+/// None where ports are not checked.
+async fn message_bus(office: &Office) -> Option<Check> {
+    let age = duration(office.limits.readiness_age_ms);
+    let result = match timeout(PROBE_LIMIT, office.desk.bus_answers(age)).await {
+        Ok(result) => result?,
+        Err(_) => Err(format!("no answer within {} s", PROBE_LIMIT.as_secs())),
+    };
+    Some(Check { name: "message_bus", soft: true, result })
 }
 
 /// `names` are those of yes, of yes with a soft failure, and of no.

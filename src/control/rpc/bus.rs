@@ -268,6 +268,16 @@ impl Bus {
         }
     }
 
+    /// Whether the connection stands, or why not. None before the first call.
+    pub(super) fn stands(&self) -> Option<Result<String, String>> {
+        self.0.keeper.borrow().as_ref()?;
+        Some(match (&*self.0.state.borrow(), &*self.0.blocked.borrow()) {
+            (State::Up(_), None) => Ok("connected".to_owned()),
+            (State::Up(_), Some(why)) => Err(format!("the broker is blocked: {why}")),
+            (State::Down { why, .. }, _) => Err(why.to_string()),
+        })
+    }
+
     fn start(&self) {
         self.0.keeper.borrow_mut().get_or_insert_with(|| spawn_local(keeper::keep(Rc::clone(&self.0))));
     }

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fmt;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -27,6 +28,8 @@ pub struct Compute {
     bus: Bus,
     settings: RpcSettings,
     needs_next_version: RefCell<VecDeque<String>>,
+    /// What came of the last attempt to connect for its own sake, and when
+    probed: RefCell<Option<(Instant, Result<String, String>)>>,
 }
 
 /// What is asked.
@@ -48,7 +51,12 @@ impl Compute {
     /// Nothing is contacted before the first question.
     #[must_use]
     pub fn new(settings: RpcSettings) -> Self {
-        Self { bus: Bus::new(settings.clone()), settings, needs_next_version: RefCell::default() }
+        Self {
+            bus: Bus::new(settings.clone()),
+            settings,
+            needs_next_version: RefCell::default(),
+            probed: RefCell::default(),
+        }
     }
 
     /// Whether the instance's console is at this port now. Only JSON `true` is a yes. Ends at `deadline`, or
@@ -127,6 +135,27 @@ impl Compute {
             hosts.pop_front();
         }
         hosts.push_back(host.to_owned());
+    }
+
+    /// Whether the message bus answers: of a connection that stands, or that is being made again, that is known.
+    /// Before the first question one is tried, and what comes of it counts for `age`.
+    ///
+    /// # Errors
+    ///
+    /// What each broker said; no text holds credentials.
+    pub async fn bus_answers(&self, age: Duration) -> Result<String, String> {
+        if let Some(known) = self.bus.stands() {
+            return known;
+        }
+        let probed = self.probed.borrow().clone();
+        match probed {
+            Some((at, result)) if at.elapsed() < age => result,
+            _ => {
+                let result = super::probe(&self.settings).await;
+                self.probed.replace(Some((Instant::now(), result.clone())));
+                result
+            }
+        }
     }
 
     /// Deletes the reply queue and ends the connection.

@@ -18,6 +18,7 @@ use super::hosts::Hosts;
 use super::random::fraction;
 use super::transport_url::Host;
 use super::waiters::Fate;
+use crate::telemetry::metrics::metrics;
 
 /// How long after a reconnect a missing queue is taken for one that is not there *yet*: Python's services come
 /// back after one to a few seconds.
@@ -57,7 +58,9 @@ pub(super) async fn keep(inner: Rc<Inner>) {
                     generation,
                     unsettled_until,
                 }));
+                metrics().broker_connected.set(1);
                 let end = serve(&inner, &mut connection, publisher, &mut generation).await;
+                metrics().broker_connected.set(0);
                 inner.blocked.take();
                 match end {
                     End::Stopped => {
