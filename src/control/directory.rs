@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use serde_json::{Value, json};
 
 use crate::console::ConnectInfo;
-use crate::session::{Notice, Traffic};
+use crate::session::{LOG_TARGET, Notice, Traffic};
 
 /// The relays of all workers, by their numbers. Bounded by the sessions themselves.
 #[derive(Debug, Default)]
@@ -38,7 +38,16 @@ impl Directory {
                 self.rows.insert(number, Row { peer, info, since_unix_s: now_unix_s });
             }
             Notice::Ended { number } => {
-                self.rows.remove(&number);
+                if let Some(Row { info, .. }) = self.rows.remove(&number) {
+                    // nova/console/websocketproxy.py, `_close_connection`
+                    tracing::debug!(
+                        target: LOG_TARGET,
+                        request = number,
+                        " {number:2}: {}:{}: Websocket client or target closed",
+                        info.host,
+                        info.port
+                    );
+                }
             }
             Notice::Record { .. } => {}
         }

@@ -205,7 +205,7 @@ impl<E: Engine> Worker<E> {
         }
         debug_assert!(self.sessions[index].is_none(), "a slot is released before it is taken again");
         let number = self.shared.numbers.fetch_add(1, Ordering::Relaxed) + 1;
-        tracing::debug!(target: LOG_TARGET, "{number:3}: {}: new connection", peer.ip());
+        tracing::debug!(target: LOG_TARGET, number, "{}: new handler Process", peer.ip());
         let mut session = Session::new(number, peer);
         session.start(now, unix_s, &self.shared.settings, &mut self.outbox);
         self.sessions[index] = Some(Slot { generation: id.generation, session });
@@ -243,7 +243,7 @@ impl<E: Engine> Worker<E> {
                 Output::Close(reason) => {
                     if let Some(slot) = self.sessions[id.index as usize].take() {
                         let number = slot.session.number();
-                        tracing::debug!(target: LOG_TARGET, "{number:3}: connection closed: {reason}");
+                        tracing::debug!(target: LOG_TARGET, " {number:2}: connection closed: {reason}");
                         self.live -= 1;
                         self.counters.connections_closed.add_alone(1);
                     }

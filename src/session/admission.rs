@@ -9,10 +9,11 @@ use super::connecting::Connecting;
 use super::control::{AuthorizeError, Question};
 use super::error::{CloseReason, Failure, Refusal};
 use super::limits::duration;
+use super::line::{self, numbered};
 use super::link::Link;
 use super::phase::Phase;
 use super::tenant::{Tenant, Upgraded};
-use super::{Context, Input, LOG_TARGET, Outbox, Output, Side};
+use super::{Context, Input, Outbox, Output, Side};
 use crate::console::{ConnectInfo, ConsoleToken};
 use crate::proto::bytes::Chunk;
 use crate::proto::http::{self, origin};
@@ -34,12 +35,7 @@ impl Authorizing {
         residue: Chunk,
         out: &mut Outbox,
     ) -> Phase {
-        tracing::info!(
-            target: LOG_TARGET,
-            "{:3}: {}: Plain non-SSL (ws://) WebSocket connection",
-            cx.number,
-            cx.peer.ip()
-        );
+        line::upgraded(cx, &request);
         out.counters().sessions_opened.add_alone(1);
         // A request without a token is looked up all the same, as Nova does: it must not look different.
         let token = request.token().unwrap_or_else(|| ConsoleToken::new(""));
@@ -68,7 +64,7 @@ impl Authorizing {
             Input::Authorized(info) => match self.admit(cx, &info) {
                 Ok(()) => {
                     self.upgraded.tenant.admitted(cx, out);
-                    tracing::info!(target: LOG_TARGET, "{:3}: connect info: {}", cx.number, described(&info));
+                    numbered!(info, cx, "connect info: {}", described(&info));
                     Connecting::start(cx, self.upgraded, info, out)
                 }
                 Err(refusal) => self.refuse(cx, refusal, out),
@@ -147,15 +143,20 @@ pub(super) fn waiting(upgraded: &mut Upgraded, input: Input, out: &mut Outbox) -
     }
 }
 
-/// The row as Nova logs it, less what is secret: the access path can hold a XenServer session id.
+/// The row as Nova logs it (`oslo_versionedobjects`, `obj_to_primitive` by `repr`), less what is secret: the access path
+/// can hold a XenServer session id.
 fn described(info: &ConnectInfo) -> String {
-    let path = if info.internal_access_path.is_some() { "'***'" } else { "None" };
+    let quoted = |text: Option<&str>| match text {
+        Some(text) => format!("'{}'", text.escape_debug()),
+        None => "None".to_owned(),
+    };
     format!(
-        "ConsoleAuthToken(access_url_base={:?},console_type='{}',host='{}',instance_uuid={},internal_access_path={path},port={},token='***')",
-        info.access_url_base.as_deref().unwrap_or("None"),
+        "ConsoleAuthToken(access_url_base={},console_type='{}',host={},instance_uuid={},internal_access_path={},port={},token='***')",
+        quoted(info.access_url_base.as_deref()),
         info.console_type,
-        info.host.escape_debug(),
+        quoted(Some(&info.host)),
         info.instance_uuid.escape_debug(),
+        quoted(info.internal_access_path.as_ref().map(|_| "***")),
         info.port,
     )
 }

@@ -28,6 +28,7 @@ use std::time::Instant;
 
 use super::error::{CloseReason, HttpEnd};
 use super::limits::{duration, size};
+use super::line::numbered;
 use super::link::Link;
 use super::phase::Phase;
 use super::tenant::{StreamEnd, Tenant};
@@ -310,8 +311,9 @@ fn log(cx: &Context, reason: &CloseReason) {
     let number = cx.number;
     match reason {
         CloseReason::Refused(_) | CloseReason::Rfb(_) | CloseReason::TimedOut(_) => {
-            tracing::info!(target: super::LOG_TARGET, "{number:3}: handler exception: {reason}");
+            // Nova's server logs this, which knows no connection's number.
+            tracing::info!(target: super::LOG_TARGET, request = number, "handler exception: {reason}");
         }
-        _ => tracing::debug!(target: super::LOG_TARGET, "{number:3}: session ends: {reason}"),
+        _ => numbered!(debug, cx, "session ends: {reason}"),
     }
 }

@@ -9,6 +9,7 @@ use super::closing;
 use super::control::Question;
 use super::error::{CloseReason, Failure, Refusal};
 use super::limits::{duration, size};
+use super::line::numbered;
 use super::link::Link;
 use super::phase::Phase;
 use super::relay::{Relay, Residue};
@@ -16,7 +17,7 @@ use super::securing::Securing;
 use super::settings::Security;
 use super::tenant::Upgraded;
 use super::tunnelling::Tunnelling;
-use super::{Context, Input, LOG_TARGET, Outbox, Output, Side};
+use super::{Context, Input, Outbox, Output, Side};
 use crate::console::ConnectInfo;
 use crate::proto::bytes::Chunk;
 use crate::proto::rfb::Negotiation;
@@ -77,7 +78,7 @@ impl Connecting {
         let Some(address) = self.remaining.next() else {
             return self.refuse(cx, Refusal::Unreachable(last), out);
         };
-        tracing::info!(target: LOG_TARGET, "{:3}: connecting to: {}:{}", cx.number, self.info.host.escape_debug(), self.info.port);
+        numbered!(info, cx, "connecting to: {}:{}", self.info.host.escape_debug(), self.info.port);
         let within = self.deadline.saturating_duration_since(cx.now) / shares.max(1);
         out.push(Output::Connect { address, within });
         Phase::Connecting(Box::new(self))

@@ -54,7 +54,7 @@ impl Lifetime {
         if cx.settings.enforce_session_timeout {
             let seconds = expires.saturating_sub(i64::try_from(cx.unix_s).unwrap_or(i64::MAX));
             // The text of nova/console/websocketproxy.py, `new_websocket_client`.
-            tracing::info!(target: super::LOG_TARGET, "{:3}: {seconds} seconds to terminate connection.", cx.number);
+            tracing::info!(target: super::LOG_TARGET, request = cx.number, "{seconds} seconds to terminate connection.");
             // A token that has expired meanwhile ends its session at once.
             let token = end_units(u64::try_from(seconds).unwrap_or(0).saturating_mul(1_000));
             ends_by_token = token < end;

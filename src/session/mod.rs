@@ -41,6 +41,7 @@ mod control;
 mod error;
 mod lifetime;
 pub mod limits;
+mod line;
 mod link;
 mod phase;
 mod recording;

@@ -89,7 +89,7 @@ impl Recording {
         let Some(held) = self.held.take() else { return };
         if let Some(record) = &cx.settings.record {
             let path = record.display();
-            tracing::info!(target: LOG_TARGET, "{:3}: opening record file: {path}.{}", cx.number, cx.number);
+            tracing::info!(target: LOG_TARGET, client = %cx.peer.ip(), "opening record file: {path}.{}", cx.number);
         }
         self.tell(RecordEvent::Open, out);
         for bytes in held {

@@ -10,6 +10,7 @@ use super::closing;
 use super::control::Notice;
 use super::error::CloseReason;
 use super::lifetime::{Due, Lifetime};
+use super::line::numbered;
 use super::link::Link;
 use super::phase::Phase;
 use super::tenant::{StreamEnd, Tenant};
@@ -58,7 +59,14 @@ impl Relay {
             from_compute: 0,
             spliced: 0,
         };
-        tracing::info!(target: LOG_TARGET, "{:3}: console relay started for {}", cx.number, cx.peer.ip());
+        tracing::info!(
+            target: LOG_TARGET,
+            request = cx.number,
+            instance_uuid = info.instance_uuid,
+            " {:2}: console relay started for {}",
+            cx.number,
+            cx.peer.ip()
+        );
         out.push(Output::Tell(Notice::Relaying { number: cx.number, peer: cx.peer, info }));
         if let Some(chunk) = residue.to_tenant.filter(|chunk| !chunk.is_empty()) {
             relay.from_compute += chunk.len() as u64;
@@ -202,10 +210,10 @@ impl Relay {
         let counters = out.counters();
         counters.session_duration.observe(age);
         counters.path_switches.add_alone(self.bulk.switches().into());
-        tracing::info!(
-            target: LOG_TARGET,
-            "{:3}: console relay ended after {:.3} s: {reason}; {} bytes from the tenant, {} from the compute node ({} spliced, {} switches)",
-            cx.number,
+        numbered!(
+            info,
+            cx,
+            "console relay ended after {:.3} s: {reason}; {} bytes from the tenant, {} from the compute node ({} spliced, {} switches)",
             age.as_secs_f64(),
             self.from_tenant,
             self.from_compute,

@@ -6,6 +6,7 @@ use super::admission::Authorizing;
 use super::closing;
 use super::error::HttpEnd;
 use super::limits::{duration, size};
+use super::line;
 use super::link::Link;
 use super::phase::Phase;
 use super::responding::Responding;
@@ -98,7 +99,8 @@ impl Request {
                 self.answer(cx, request, out)
             }
             Err(error) => {
-                tracing::debug!(target: super::LOG_TARGET, "{:3}: request refused: {error}", cx.number);
+                tracing::debug!(target: super::LOG_TARGET, " {:2}: request refused: {error}", cx.number);
+                line::answered(cx, None, error.status());
                 let page = response::error_page(error.status(), &[], false, cx.unix_s);
                 refuse(cx, self.tenant, &page, out)
             }
@@ -114,7 +116,7 @@ impl Request {
                 if accept.connection_missing {
                     tracing::info!(
                         target: super::LOG_TARGET,
-                        "{:3}: upgrade without Connection: Upgrade; a proxy in front drops that header",
+                        " {:2}: upgrade without Connection: Upgrade; a proxy in front drops that header",
                         cx.number
                     );
                 }
@@ -122,7 +124,10 @@ impl Request {
                 let tenant = Tenant::new(tenant, cx.settings.text).recorded(cx);
                 Authorizing::start(cx, tenant, request, residue, out)
             }
-            Upgrade::Reject(reject) => refuse(cx, tenant, &reject.response(cx.unix_s), out),
+            Upgrade::Reject(reject) => {
+                line::answered(cx, Some(&request), reject.status());
+                refuse(cx, tenant, &reject.response(cx.unix_s), out)
+            }
             Upgrade::Static if !cx.settings.web => {
                 let head_only = request.method() == Method::Head;
                 //= https://www.rfc-editor.org/rfc/rfc9110#section-10.2.1
@@ -131,6 +136,7 @@ impl Request {
                 //# temporarily disabled by configuration.
                 let allow = [("Allow", "")];
                 let status = http::Status::METHOD_NOT_ALLOWED;
+                line::answered(cx, Some(&request), status);
                 let page = response::error_page(status, &allow, head_only, cx.unix_s);
                 refuse(cx, tenant, &page, out)
             }

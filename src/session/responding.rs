@@ -6,6 +6,7 @@ use super::closing;
 use super::control::{FileEvent, FileHandle, Question};
 use super::error::{Failure, HttpEnd};
 use super::limits::duration;
+use super::line;
 use super::link::Link;
 use super::phase::Phase;
 use super::request::{self, Request};
@@ -53,6 +54,7 @@ impl Responding {
             }
             Err(error) => {
                 let head_only = request.method() == Method::Head;
+                line::answered(cx, Some(&request), error.status());
                 let page = response::error_page(error.status(), &[], head_only, cx.unix_s);
                 request::refuse(cx, tenant, &page, out)
             }
@@ -68,6 +70,7 @@ impl Responding {
             Input::File(FileEvent::Opened { file, meta, first }) => self.opened(cx, file, &meta, first, out),
             Input::File(FileEvent::Piece(chunk)) => self.piece(cx, chunk, out),
             Input::File(FileEvent::Directory) => {
+                line::answered(cx, Some(&self.request), Status::MOVED_PERMANENTLY);
                 let head = http::redirect_to_directory(&self.request, cx.unix_s);
                 self.tenant.write(Chunk::copied_from(&head), out);
                 Phase::Responding(Box::new(self))
@@ -114,6 +117,11 @@ impl Responding {
         out: &mut Outbox,
     ) -> Phase {
         let evaluation = conditional::evaluate(&self.request, meta);
+        let status = match evaluation {
+            Evaluation::Full => Status::OK,
+            Evaluation::NotModified => Status::NOT_MODIFIED,
+        };
+        line::answered(cx, Some(&self.request), status);
         let head = response::file_head(meta, evaluation, self.request.keep_alive(), &[], cx.unix_s);
         self.tenant.write(Chunk::copied_from(&head), out);
         if evaluation == Evaluation::Full && self.request.method() == Method::Get {
@@ -158,6 +166,7 @@ impl Responding {
 
     fn refuse(self, cx: &Context, status: Status, out: &mut Outbox) -> Phase {
         let head_only = self.request.method() == Method::Head;
+        line::answered(cx, Some(&self.request), status);
         let page = response::error_page(status, &[], head_only, cx.unix_s);
         request::refuse(cx, self.tenant, &page, out)
     }

@@ -159,8 +159,8 @@ impl Securing {
             Ok(Progress::Established(residue)) => {
                 tracing::info!(
                     target: "nova.console.securityproxy.rfb",
-                    "{:3}: Finished security handshake, resuming normal proxy mode using secured socket",
-                    cx.number
+                    request = cx.number,
+                    "Finished security handshake, resuming normal proxy mode using secured socket"
                 );
                 let residue = Residue {
                     to_tenant: Some(Chunk::copied_from(&residue.to_tenant)),
@@ -202,8 +202,9 @@ impl Securing {
     fn fail(self, cx: &Context, error: RfbError, out: &mut Outbox) -> Phase {
         tracing::error!(
             target: LOG_TARGET,
-            "{:3}: Unable to perform security proxying, shutting down connection",
-            cx.number
+            request = cx.number,
+            exception = %CloseReason::Rfb(error.clone()),
+            "Unable to perform security proxying, shutting down connection"
         );
         self.close(cx, CloseReason::Rfb(error), out)
     }
