@@ -1,19 +1,28 @@
 //! The admin listener as operators' tools see it: curl asks, and the Prometheus client of Python reads.
 //!
-//! Needs curl and the Python package prometheus_client (`CONSOLEGATE_TEST_PYTHON`, else
+//! Needs curl, RabbitMQ and the Python package prometheus_client (`CONSOLEGATE_TEST_PYTHON`, else
 //! `target/test-python/bin/python`), which `scripts/install` installs. Fails without.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says what it expects")]
 
+#[path = "proxy/client.rs"]
+#[allow(dead_code, reason = "shared with tests/proxy, which uses the rest")]
+mod client;
 #[path = "proxy/program.rs"]
 #[allow(dead_code, reason = "shared with tests/proxy, which uses the rest")]
 mod program;
+#[path = "common/service.rs"]
+#[allow(dead_code, reason = "shared with other tests, which use the rest")]
+mod service;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
+use client::Client;
 use consolegate::telemetry::metrics::ROWS;
 use program::{Options, Program};
+use service::Service;
 
 /// Prints each family's name, type and unit, and each sample's name, with the parser that Prometheus' own
 /// client has for OpenMetrics: it is strict about names, order, suffixes and the end.
@@ -104,4 +113,49 @@ fn curl_is_answered_on_every_path() {
         assert_eq!(got, status, "{path} {arguments:?}: {body}");
         assert!(body.contains(part), "{path} {arguments:?}: {body}");
     }
+}
+
+/// Waits until `/readyz` says `part`.
+fn wait_for_readiness(program: &Program, part: &str) {
+    let until = Instant::now() + Duration::from_secs(60);
+    loop {
+        let (body, _) = curl(program, "/readyz", &[]);
+        if body.contains(part) {
+            return;
+        }
+        assert!(Instant::now() < until, "{part} is not in {body}:\n{}", program.log());
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+#[test]
+fn a_message_bus_that_is_gone_degrades_and_its_calls_are_counted() {
+    let broker = Service::start("rabbitmq");
+    let default = format!("web =\ntransport_url = {}\nrpc_response_timeout = 10", broker.text("/url"));
+    let own = "admin_socket = admin.sock\nreadiness_age_ms = 100";
+    let program = Program::start(&Options { default: &default, own, ..Options::on("auto") });
+    let token = program.token("novnc", 1, 600);
+    program.wait_for_log("Admin listener on ");
+    wait_for_readiness(&program, "\"status\":\"ready\"");
+    assert!(curl(&program, "/readyz", &[]).0.contains("\"message_bus\":{"));
+    // Nobody answers for this instance's host: the call fails, and the connection stays.
+    let mut client = Client::upgrade(program.address, &format!("/?token={token}"), &[]);
+    assert_eq!(client.rest().0, [0x88, 0]);
+    let (metrics, _) = curl(&program, "/metrics", &[]);
+    for line in [
+        "consolegate_rpc_call_seconds_count{result=\"failed\"} 1\n",
+        "consolegate_broker_connected 1\n",
+        "consolegate_token_lookup_seconds_count{result=\"accepted\"} 1\n",
+        "consolegate_rejected_total{reason=\"port_check\"} 1\n",
+    ] {
+        assert!(metrics.contains(line), "{line} is not in\n{metrics}");
+    }
+    broker.command("kill");
+    wait_for_readiness(&program, "\"status\":\"degraded\"");
+    let (metrics, _) = curl(&program, "/metrics", &[]);
+    assert!(metrics.contains("consolegate_broker_connected 0\n"), "{metrics}");
+    assert_eq!(curl(&program, "/livez", &[]).1, 200);
+    broker.command("start");
+    wait_for_readiness(&program, "\"status\":\"ready\"");
+    assert!(!program.log().contains(&broker.text("/password")));
 }

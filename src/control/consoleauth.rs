@@ -1,6 +1,7 @@
 //! From a token to the console it opens: what Nova's proxies do in
 //! `nova/console/websocketproxy.py`, `_get_connect_info_database`.
 
+use std::cell::RefCell;
 use std::time::{self, Duration};
 
 use tokio::sync::Semaphore;
@@ -10,7 +11,7 @@ use tracing::{error, warn};
 use super::rpc::{Compute, PortQuestion, RpcSettings};
 use super::sql::{CONNECTIONS_MAX, CellDatabase, InstanceRow, Rows, TokenRow};
 use super::unix_now;
-use crate::console::{ConnectInfo, ConsoleType, TokenHash};
+use crate::console::{ConnectInfo, ConsoleToken, ConsoleType, TokenHash};
 use crate::session::AuthorizeError;
 use crate::telemetry::labels::Verdict;
 use crate::telemetry::metrics::metrics;
@@ -39,6 +40,8 @@ pub struct ConsoleAuth {
     lookups: Semaphore,
     /// None where ports are not checked
     compute: Option<Compute>,
+    /// What the database said last, and when
+    database_seen: RefCell<Option<(Instant, Result<(), String>)>>,
 }
 
 impl ConsoleAuth {
@@ -55,7 +58,12 @@ impl ConsoleAuth {
                 None
             }
         };
-        Self { database, lookups: Semaphore::new(CONNECTIONS_MAX as usize), compute }
+        Self {
+            database,
+            lookups: Semaphore::new(CONNECTIONS_MAX as usize),
+            compute,
+            database_seen: RefCell::default(),
+        }
     }
 
     /// What the token with this hash opens. The port check ends shortly before `deadline`; the look-up has to be
@@ -72,17 +80,48 @@ impl ConsoleAuth {
         deadline: Instant,
     ) -> Result<ConnectInfo, AuthorizeError> {
         let margin = MARGIN_MAX.min(deadline.saturating_duration_since(Instant::now()) / 10);
+        let begun = time::Instant::now();
+        let rows = self.look_up(hash).await;
+        let found = rows.map_err(AuthorizeError::Database).and_then(judge);
+        let verdict = match &found {
+            Ok(_) => Verdict::Accepted,
+            Err(AuthorizeError::Database(_)) => Verdict::Failed,
+            Err(_) => Verdict::Refused,
+        };
+        metrics().token_lookup.of(verdict).observe(begun.elapsed());
+        let (info, instance) = found?;
+        if let Some(compute) = &self.compute {
+            check_port(compute, &info, &instance, deadline - margin).await?;
+        }
+        Ok(info)
+    }
+
+    async fn look_up(&self, hash: &TokenHash) -> Result<Rows, String> {
         let rows = {
             // The semaphore is never closed.
             let _permit = self.lookups.acquire().await;
             self.database.look_up(hash, unix_now()).await
         };
-        let rows = rows.map_err(|reason| AuthorizeError::Database(reason.to_string()))?;
-        let (info, instance) = judge(rows)?;
-        if let Some(compute) = &self.compute {
-            check_port(compute, &info, &instance, deadline - margin).await?;
+        let rows = rows.map_err(|reason| reason.to_string());
+        self.database_seen.replace(Some((Instant::now(), rows.as_ref().map(|_| ()).map_err(Clone::clone))));
+        rows
+    }
+
+    /// Whether the database answers; what is known of that counts for `age`. Then it is asked for a token that
+    /// nobody can have.
+    ///
+    /// # Errors
+    ///
+    /// What it said, without credentials.
+    pub async fn database_answers(&self, age: Duration) -> Result<(), String> {
+        let seen = self.database_seen.borrow().clone();
+        match seen {
+            Some((at, result)) if at.elapsed() < age => result,
+            _ => {
+                let nobodys = ConsoleToken::new(format!("/readyz {:?}", Instant::now()));
+                self.look_up(&nobodys.hash()).await.map(|_| ())
+            }
         }
-        Ok(info)
     }
 
     /// [`Compute::bus_answers`]. None where ports are not checked.

@@ -1,9 +1,8 @@
 //! Turns each question into a task, with a bound on how many of a kind run and for how long.
 
-use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::Semaphore;
 use tokio::time::timeout_at;
@@ -12,11 +11,9 @@ use super::answer::Answer;
 use super::consoleauth::ConsoleAuth;
 use super::files::{Files, Wanted};
 use super::resolve;
-use crate::console::{ConnectInfo, ConsoleToken, TokenHash};
+use crate::console::TokenHash;
 use crate::session::limits::{duration, size};
-use crate::session::{AuthorizeError, Failure, FileEvent, FileHandle, Input, Limits, Question};
-use crate::telemetry::labels::Verdict;
-use crate::telemetry::metrics::metrics;
+use crate::session::{Failure, FileEvent, FileHandle, Input, Limits, Question};
 
 /// Names asked for at a time: each one holds a thread for as long as the resolver takes.
 const NAME_LOOKUPS_MAX: usize = 16;
@@ -40,8 +37,6 @@ pub(super) struct Desk {
     // waits for any more still count.
     name_lookups: Arc<Semaphore>,
     file_reads: Arc<Semaphore>,
-    /// What the database said last, and when
-    database_seen: RefCell<Option<(Instant, Result<(), String>)>>,
 }
 
 impl Desk {
@@ -52,7 +47,6 @@ impl Desk {
             limits,
             name_lookups: Arc::new(Semaphore::new(NAME_LOOKUPS_MAX)),
             file_reads: Arc::new(Semaphore::new(FILE_READS_MAX)),
-            database_seen: RefCell::default(),
         }
     }
 
@@ -88,53 +82,15 @@ impl Desk {
     }
 
     async fn authorize(&self, hash: &TokenHash, deadline: tokio::time::Instant) -> Input {
-        let begun = Instant::now();
-        let authorized = self.ask_database(hash, deadline).await;
-        let verdict = match &authorized {
-            Ok(_) => Verdict::Accepted,
-            Err(AuthorizeError::TokenInvalid | AuthorizeError::InstanceWithoutHost { .. }) => {
-                Verdict::Refused
-            }
-            Err(AuthorizeError::PortCheck(_) | AuthorizeError::Database(_)) => Verdict::Failed,
-        };
-        metrics().token_lookup.of(verdict).observe(begun.elapsed());
-        match authorized {
+        match self.consoleauth.authorize(hash, deadline).await {
             Ok(info) => Input::Authorized(Box::new(info)),
             Err(reason) => Input::Failed(Failure::Authorize(reason)),
         }
     }
 
-    async fn ask_database(
-        &self,
-        hash: &TokenHash,
-        deadline: tokio::time::Instant,
-    ) -> Result<ConnectInfo, AuthorizeError> {
-        let authorized = self.consoleauth.authorize(hash, deadline).await;
-        let seen = match &authorized {
-            Err(AuthorizeError::Database(reason)) => Err(reason.clone()),
-            _ => Ok(()),
-        };
-        self.database_seen.replace(Some((Instant::now(), seen)));
-        authorized
-    }
-
-    /// Whether the database answers, as far as that is not known from the last `age`. It is asked for a token
-    /// that nobody can have.
-    pub(super) async fn database_answers(&self, age: Duration) -> Result<(), String> {
-        let recent = |seen: &(Instant, Result<(), String>)| seen.0.elapsed() < age;
-        if self.database_seen.borrow().as_ref().is_none_or(|seen| !recent(seen)) {
-            let nobodys = ConsoleToken::new(format!("/readyz {:?}", Instant::now()));
-            let deadline = tokio::time::Instant::now() + duration(self.limits.authorize_timeout_ms);
-            // What it says of the token is no news.
-            let _ = self.ask_database(&nobodys.hash(), deadline).await;
-        }
-        let seen = self.database_seen.borrow();
-        seen.as_ref().map_or_else(|| Err("it was not asked".to_owned()), |(_, result)| result.clone())
-    }
-
-    /// Whether the message bus answers; what was found by trying counts for `age`. None where ports are not checked.
-    pub(super) async fn bus_answers(&self, age: Duration) -> Option<Result<String, String>> {
-        self.consoleauth.bus_answers(age).await
+    /// Whoever decides over tokens.
+    pub(super) fn consoleauth(&self) -> &ConsoleAuth {
+        &self.consoleauth
     }
 
     async fn resolve(&self, host: String, port: u16) -> Input {

@@ -45,7 +45,7 @@ pub struct Metrics {
     /// What the program serves and on which engine, once that is known
     program: OnceLock<(ConsoleType, &'static str)>,
     started: Gauge,
-    /// Token lookups, with their port checks
+    /// Token lookups in the cell database
     pub token_lookup: Histograms<Verdict>,
     /// Port checks over the message bus
     pub rpc_call: Histograms<Verdict>,
@@ -65,8 +65,10 @@ pub struct Metrics {
     pub recorder_errors: Counters<RecorderError>,
     /// Bytes written to recordings
     pub recorded: Count,
-    /// 1 while no new session is taken
+    /// 1 once the process takes no new session
     pub draining: Gauge,
+    /// 1 while an operator wants no new session here
+    pub out_of_service: Gauge,
 }
 
 /// The process's metrics.
@@ -94,6 +96,7 @@ impl Metrics {
             recorder_errors: Counters::default(),
             recorded: Count::default(),
             draining: Gauge::default(),
+            out_of_service: Gauge::default(),
         }
     }
 
@@ -137,6 +140,12 @@ impl Metrics {
             totals.merge(&part(worker).totals());
         }
         totals
+    }
+
+    /// Whether new sessions are to go elsewhere.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining.get() != 0 || self.out_of_service.get() != 0
     }
 
     /// Sessions that have not ended.
@@ -257,8 +266,8 @@ pub const ROWS: &[Row] = &[
     row("start_time", Kind::Gauge, "seconds", &[], "When the process started, since 1970", |metrics, to| {
         to.gauge(metrics.started.get())
     }),
-    row("draining", Kind::Gauge, "", &[], "1 while no new session is taken", |metrics, to| {
-        to.gauge(metrics.draining.get())
+    row("draining", Kind::Gauge, "", &[], "1 while new sessions are to go elsewhere", |metrics, to| {
+        to.gauge(metrics.is_draining().into())
     }),
     row(
         "connections_current",
@@ -344,7 +353,7 @@ pub const ROWS: &[Row] = &[
         Kind::Histogram,
         "seconds",
         &["result"],
-        "Token lookups, with their port checks",
+        "Token lookups in the cell database",
         |metrics, to| to.histograms(|verdict: Verdict| metrics.token_lookup.of(verdict).totals()),
     ),
     row(

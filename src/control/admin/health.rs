@@ -66,7 +66,7 @@ pub(super) async fn live(office: &Office) -> Report {
 
 /// `/readyz`
 pub(super) async fn ready(office: &Office) -> Report {
-    let draining = metrics().draining.get() != 0;
+    let draining = metrics().is_draining();
     let disabled = is_disabled(office).await;
     let mut checks = vec![
         workers(office).await,
@@ -103,7 +103,7 @@ async fn workers(office: &Office) -> Check {
 
 async fn database(office: &Office) -> Check {
     let age = duration(office.limits.readiness_age_ms);
-    let result = match timeout(PROBE_LIMIT, office.desk.database_answers(age)).await {
+    let result = match timeout(PROBE_LIMIT, office.desk.consoleauth().database_answers(age)).await {
         Ok(result) => result.map(|()| "answers".to_owned()),
         Err(_) => Err(format!("no answer within {} s", PROBE_LIMIT.as_secs())),
     };
@@ -113,7 +113,7 @@ async fn database(office: &Office) -> Check {
 /// None where ports are not checked.
 async fn message_bus(office: &Office) -> Option<Check> {
     let age = duration(office.limits.readiness_age_ms);
-    let result = match timeout(PROBE_LIMIT, office.desk.bus_answers(age)).await {
+    let result = match timeout(PROBE_LIMIT, office.desk.consoleauth().bus_answers(age)).await {
         Ok(result) => result?,
         Err(_) => Err(format!("no answer within {} s", PROBE_LIMIT.as_secs())),
     };

@@ -142,7 +142,7 @@ fn end(office: &Office, target: &Target<'_>, rest: &str) -> Vec<u8> {
 }
 
 fn drain(on: bool) -> Vec<u8> {
-    metrics().draining.set(on.into());
+    metrics().out_of_service.set(on.into());
     info!(target: LOG_TARGET, "{}", if on { "draining: not ready from now on" } else { "no longer draining" });
     json_document(Status::OK, &json!({ "draining": on }), false)
 }
