@@ -102,7 +102,12 @@ pub fn init(settings: &LogSettings) -> Result<Logger, LogError> {
     Ok(logger)
 }
 
-fn start(settings: &LogSettings) -> Result<(Logger, LogLayer, Vec<String>), LogError> {
+/// The same for a subscriber of the caller's: a log, the layer that feeds it, and what is to be warned of.
+///
+/// # Errors
+///
+/// As [`init`].
+pub fn start(settings: &LogSettings) -> Result<(Logger, LogLayer, Vec<String>), LogError> {
     let clock = Clock::default();
     let modified = settings.config.as_deref().and_then(modified);
     let (setup, levels, warnings) = match &settings.config {
@@ -234,7 +239,8 @@ fn report_panics(queue: Queue) {
 }
 
 /// Turns events into records.
-struct LogLayer {
+#[derive(Debug)]
+pub struct LogLayer {
     queue: Queue,
     levels: Arc<RwLock<Levels>>,
 }

@@ -80,6 +80,14 @@ impl Format {
         Self::Context(Box::new(ContextFormat::new(formats, date)))
     }
 
+    /// The same with the level's colour in the place of `%(color)s`.
+    pub(super) fn colored(mut self) -> Self {
+        if let Self::Context(format) = &mut self {
+            format.color = true;
+        }
+        self
+    }
+
     /// Appends the record's lines, each with its newline.
     pub(super) fn append(&self, record: &Record, process: &Process, out: &mut String) {
         match self {
@@ -156,6 +164,8 @@ pub(super) struct ContextFormat {
     user_identity: Template,
     instance_uuid: Template,
     date: Option<String>,
+    /// Whether `%(color)s` is the level's, as `oslo_log/handlers.py` (`ColorHandler`) has it
+    color: bool,
 }
 
 impl ContextFormat {
@@ -169,6 +179,7 @@ impl ContextFormat {
             user_identity: Template::new(&formats.user_identity),
             instance_uuid: Template::new(&formats.instance_uuid),
             date,
+            color: false,
         }
     }
 
@@ -196,6 +207,7 @@ impl ContextFormat {
                 "isotime" => isotime(record, process).into(),
                 "project" if record.request.is_none() => "nova".into(),
                 "version" => env!("CARGO_PKG_VERSION").into(),
+                "color" if self.color => record.severity.color().into(),
                 "color" | "resource" => "".into(),
                 name => match attribute(record, process, name) {
                     Some(value) => value,

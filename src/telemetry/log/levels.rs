@@ -4,8 +4,8 @@ use tracing::level_filters::LevelFilter;
 
 use super::record::Severity;
 
-/// Names of our own loggers, or Nova's where a line is Nova's. All others belong to libraries.
-const OURS: [&str; 4] = ["consolegate", "nova", "oslo", "root"];
+/// Names of our own loggers, or of Nova's and its libraries', where a line is theirs. All others belong to ours.
+const OURS: [&str; 6] = ["consolegate", "nova", "oslo", "sqlalchemy", "amqp", "root"];
 /// What a library logs from unless something names it: at INFO they report what concerns their own working.
 const LIBRARY: u32 = 30;
 /// Libraries that do what one of Nova's does, and follow its level.

@@ -24,8 +24,8 @@ use crate::telemetry::{FACILITY_USER, LogSettings, Rotation, When, level};
 const FILE_BYTES_MAX: u64 = 1 << 20;
 /// Most loggers, handlers and formatters of a file, each.
 const NAMES_MAX: usize = 200;
-/// The level of Python's root logger when nothing sets it.
-const ROOT_DEFAULT: u32 = 30;
+/// The level of the root logger when nothing sets it: oslo.log resets Python's, which is 30 (`_load_log_config`).
+const ROOT_DEFAULT: u32 = 0;
 
 /// The logging configuration cannot be used. The text is oslo.log's (`oslo_log/log.py`, `LogConfigError`).
 #[derive(Debug, Error)]
@@ -49,7 +49,10 @@ pub(super) fn load(path: &Path, settings: &LogSettings, clock: &Clock) -> Result
     let read = fs::File::open(path)
         .and_then(|file| file.take(FILE_BYTES_MAX).read_to_string(&mut text))
         .map_err(|error| python_os_error(&error, path));
-    let loaded = read.and_then(|_| {
+    let loaded = read.and_then(|len| {
+        if len == 0 {
+            return Err(format!("{} is an empty file", path.display()));
+        }
         let mut reader = Reader { file: sections(&text)?, settings, clock, warnings: Vec::new() };
         let (setup, levels) = reader.read()?;
         Ok(Loaded { setup, levels, warnings: reader.warnings })
@@ -227,7 +230,9 @@ impl Reader<'_> {
             Sink::Stream(Box::new(io::stdout()))
         });
         let mut handler = Handler::new(format, sink);
-        handler.color = color;
+        if color {
+            handler = handler.colored();
+        }
         if let Some(text) = section.get("level") {
             handler.level = level_of(text)?;
         }

@@ -45,7 +45,9 @@ impl Limiter {
         self.count += 1;
         let (burst, interval) = (self.limit.burst, self.limit.interval_s);
         let message = format!("Logging rate limit: drop after {burst} records/{interval} sec");
-        Verdict::Say(Record::new(Severity::Error, "root", message, Place::default()))
+        let mut said = Record::new(Severity::Error, "root", message, Place::default());
+        said.request = record.request;
+        Verdict::Say(said)
     }
 }
 

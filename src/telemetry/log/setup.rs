@@ -78,9 +78,8 @@ impl Setup {
         let handlers: Vec<Handler> = sinks
             .into_iter()
             .map(|(sink, color)| {
-                let mut handler = Handler::new(format.clone(), sink);
-                handler.color = color;
-                handler
+                let handler = Handler::new(format.clone(), sink);
+                if color { handler.colored() } else { handler }
             })
             .collect();
         let root = (0..handlers.len()).collect();

@@ -48,7 +48,7 @@ pub(super) struct Handler {
     pub(super) level: u32,
     pub(super) format: Format,
     pub(super) sink: Sink,
-    pub(super) color: bool,
+    color: bool,
     /// Lines not yet written, and how many records they came from
     batch: String,
     records: u64,
@@ -59,6 +59,13 @@ pub(super) struct Handler {
 impl Handler {
     pub(super) fn new(format: Format, sink: Sink) -> Self {
         Self { level: 0, format, sink, color: false, batch: String::new(), records: 0, failed: 0 }
+    }
+
+    /// The same with colours.
+    pub(super) fn colored(mut self) -> Self {
+        self.color = true;
+        self.format = self.format.colored();
+        self
     }
 
     /// Takes a record. What streams and plain files get waits for [`Handler::flush`]; all else is sent at once.
@@ -98,7 +105,7 @@ impl Handler {
         let mut text = String::new();
         self.format.append(record, process, &mut text);
         for line in text.lines() {
-            self.batch.extend([record.severity.color(), line, COLOR_END, "\n"]);
+            self.batch.extend([line, COLOR_END, "\n"]);
         }
     }
 
