@@ -30,5 +30,7 @@ mod faults;
 mod peers;
 #[path = "rpc/tls.rs"]
 mod tls;
+#[path = "rpc/urls.rs"]
+mod urls;
 #[path = "rpc/wire.rs"]
 mod wire;

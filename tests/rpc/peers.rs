@@ -33,6 +33,14 @@ pub(crate) fn uuid() -> String {
     format!("8f1d2c3b-0000-4000-8000-{number:012x}")
 }
 
+/// A Python with Nova.
+pub(crate) fn python() -> PathBuf {
+    std::env::var_os("CONSOLEGATE_TEST_PYTHON").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-python/bin/python"),
+        PathBuf::from,
+    )
+}
+
 /// A compute service in Python, and a conversation with it.
 pub(crate) struct Peer {
     pub(crate) host: String,
@@ -63,11 +71,9 @@ impl Peer {
     }
 
     fn start(script: &str, host: &str, options: &[&str], first_line: &str) -> Self {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let python = std::env::var_os("CONSOLEGATE_TEST_PYTHON")
-            .map_or_else(|| root.join("target/test-python/bin/python"), PathBuf::from);
+        let python = python();
         let mut process = Command::new(&python)
-            .arg(root.join("tests/services").join(script))
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/services").join(script))
             .arg(host)
             .args(options)
             .stdin(Stdio::piped())

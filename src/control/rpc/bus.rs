@@ -6,14 +6,15 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lapin::types::ShortString;
 use serde_json::Value;
 use thiserror::Error;
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{Notify, Semaphore, oneshot, watch};
 use tokio::task::{JoinHandle, spawn_local};
-use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::amqp::{self, Publisher, Topology};
 use super::envelope::{RemoteFailure, Request, msg_id_of_returned, shortened};
@@ -24,6 +25,8 @@ use super::waiters::{News, Waiter, Waiters};
 
 /// Between two attempts to publish the same request on brokers that are up.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
+/// Requests that the broker has not confirmed, also those of calls that are over: lapin keeps them.
+const PUBLISHES_MAX: usize = 10_000;
 /// How long the end of the process waits for the reply queue to be deleted.
 const CLOSE_WITHIN: Duration = Duration::from_millis(400);
 
@@ -75,7 +78,9 @@ pub(super) struct Inner {
     pub(super) waiters: Waiters,
     pub(super) state: watch::Sender<State>,
     /// Why the broker takes nothing, while it does not
-    pub(super) blocked: RefCell<Option<String>>,
+    pub(super) blocked: watch::Sender<Option<Rc<str>>>,
+    /// One permit for each request that the broker has not confirmed
+    publishes: Arc<Semaphore>,
     /// A publisher failed
     pub(super) publisher_lost: Notify,
     /// The process ends
@@ -114,12 +119,16 @@ enum Published {
     Lost,
 }
 
-/// What a call does next.
-enum Step {
-    /// Publish again after a pause
-    Again(Duration),
-    /// To the next address
-    Elsewhere { reply_text: String },
+/// What became of a call so far.
+enum Outcome {
+    Result(Value),
+    /// There is no such queue, or, unless the bus has settled, not yet.
+    Returned {
+        settled: bool,
+        why: CallError,
+    },
+    /// The broker did not take it: it is to be published again.
+    NotTaken(CallError),
 }
 
 impl Bus {
@@ -132,7 +141,8 @@ impl Bus {
             topology,
             waiters: Waiters::default(),
             state: watch::Sender::new(down),
-            blocked: RefCell::default(),
+            blocked: watch::Sender::default(),
+            publishes: Arc::new(Semaphore::new(PUBLISHES_MAX)),
             publisher_lost: Notify::new(),
             stop: Notify::new(),
             keeper: RefCell::default(),
@@ -152,33 +162,42 @@ impl Bus {
         deadline: Instant,
     ) -> Result<Value, CallError> {
         self.start();
+        let keys = queues.iter().map(|queue| amqp::short(queue)).collect::<Result<Vec<_>, _>>();
+        let keys = keys.map_err(|error| CallError::Address(error.to_string()))?;
         let Request { msg_id, body } = request;
         let body: Rc<[u8]> = body.into();
         let mut waiter = self.0.waiters.register(&msg_id).ok_or(CallError::TooMany)?;
         let mut broken = 0;
-        let mut queues = queues.iter().peekable();
-        let mut queue = queues.next().map_or("", String::as_str);
         loop {
-            let key = amqp::short(queue).map_err(|error| CallError::Address(error.to_string()))?;
-            let up = self.up(broken, deadline).await?;
-            let published = self.publish(&up, key, &body, deadline);
-            match self.outcome(&mut waiter, published, &up, queue, deadline).await? {
-                Ok(result) => return Ok(result),
-                Err(Step::Again(pause)) => {
-                    if !up.publisher.is_up() {
-                        broken = up.generation;
+            let mut failed = CallError::TooMany;
+            for (index, key) in keys.iter().enumerate() {
+                let up = self.up(broken, deadline).await?;
+                let published = self.publish(&up, key, &body, deadline)?;
+                match self.outcome(&mut waiter, published, &up, key.as_str(), deadline).await? {
+                    Outcome::Result(result) => return Ok(result),
+                    Outcome::Returned { settled, why } => {
+                        failed = why;
+                        if settled && index + 1 == keys.len() {
+                            return Err(failed);
+                        }
                     }
-                    sleep(pause).await;
+                    Outcome::NotTaken(why) => {
+                        if !up.publisher.is_up() {
+                            broken = up.generation;
+                        }
+                        failed = why;
+                        break;
+                    }
                 }
-                Err(Step::Elsewhere { reply_text }) => match queues.next() {
-                    Some(next) => queue = next,
-                    None => return Err(CallError::Undeliverable { queue: queue.to_owned(), reply_text }),
-                },
+            }
+            sleep_until(deadline.min(Instant::now() + RETRY_PAUSE)).await;
+            if Instant::now() >= deadline {
+                return Err(failed);
             }
         }
     }
 
-    /// Waits for the result of a request that is being published, or for a reason to publish it again.
+    /// Waits for what becomes of a request that is being published.
     async fn outcome(
         &self,
         waiter: &mut Waiter,
@@ -186,31 +205,34 @@ impl Bus {
         up: &Up,
         queue: &str,
         deadline: Instant,
-    ) -> Result<Result<Value, Step>, CallError> {
+    ) -> Result<Outcome, CallError> {
+        let queue = || queue.to_owned();
         let mut confirmed = false;
         loop {
             tokio::select! {
                 biased;
                 news = waiter.next() => return match news {
-                    News::Done(result) => Ok(Ok(result)),
+                    News::Done(result) => Ok(Outcome::Result(result)),
                     News::Failed(failure) => Err(CallError::Remote(failure)),
-                    // After a restart of the broker its clients come back one by one.
-                    News::Returned { .. } if up.unsettled_until.is_some_and(|until| Instant::now() < until) => {
-                        Ok(Err(Step::Again(RETRY_PAUSE)))
-                    }
-                    News::Returned { reply_text } => Ok(Err(Step::Elsewhere { reply_text })),
+                    News::Returned { reply_text } => Ok(Outcome::Returned {
+                        // After a restart of the broker its clients come back one by one.
+                        settled: up.unsettled_until.is_none_or(|until| Instant::now() >= until),
+                        why: CallError::Undeliverable { queue: queue(), reply_text },
+                    }),
                 },
                 outcome = &mut published, if !confirmed => match outcome {
                     Ok(Published::Confirmed) => confirmed = true,
-                    Ok(Published::Nacked | Published::Lost) | Err(_) => return Ok(Err(Step::Again(RETRY_PAUSE))),
+                    Ok(Published::Nacked | Published::Lost) | Err(_) => return Ok(Outcome::NotTaken(self.not_taken())),
                 },
-                () = sleep_until(deadline) => return Err(if confirmed {
-                    CallError::NoReply { queue: queue.to_owned() }
-                } else {
-                    CallError::NotTaken(self.0.blocked.borrow().clone())
-                }),
+                () = sleep_until(deadline) => {
+                    return Err(if confirmed { CallError::NoReply { queue: queue() } } else { self.not_taken() });
+                }
             }
         }
+    }
+
+    fn not_taken(&self) -> CallError {
+        CallError::NotTaken(self.0.blocked.borrow().as_ref().map(ToString::to_string))
     }
 
     /// Publishes in a task of its own: the broker's confirmation may carry the request of another call that came
@@ -218,14 +240,19 @@ impl Bus {
     fn publish(
         &self,
         up: &Up,
-        key: ShortString,
+        key: &ShortString,
         body: &Rc<[u8]>,
         deadline: Instant,
-    ) -> oneshot::Receiver<Published> {
+    ) -> Result<oneshot::Receiver<Published>, CallError> {
+        let Ok(place) = Arc::clone(&self.0.publishes).try_acquire_owned() else {
+            return Err(CallError::TooMany);
+        };
         let (sender, receiver) = oneshot::channel();
         let (inner, publisher, body) = (Rc::clone(&self.0), up.publisher.clone(), Rc::clone(body));
+        let key = key.clone();
         let expires_in = deadline.saturating_duration_since(Instant::now());
         spawn_local(async move {
+            let _place = place;
             let confirmation = match publisher.publish(&key, &body, expires_in).await {
                 Ok(confirm) => confirm.await.ok(),
                 Err(_) => None,
@@ -249,21 +276,26 @@ impl Bus {
             // Its call may be over.
             let _ = sender.send(published);
         });
-        receiver
+        Ok(receiver)
     }
 
-    /// Waits for a channel younger than generation `broken`.
+    /// Waits for a channel younger than generation `broken`, on a broker that takes messages.
     async fn up(&self, broken: u64, deadline: Instant) -> Result<Up, CallError> {
-        let mut state = self.0.state.subscribe();
+        let (mut state, mut blocked) = (self.0.state.subscribe(), self.0.blocked.subscribe());
         loop {
+            let is_blocked = blocked.borrow_and_update().is_some();
             let why = match &*state.borrow_and_update() {
-                State::Up(up) if up.generation > broken => return Ok(up.clone()),
-                State::Up(_) => "the channel was closed".into(),
+                State::Up(up) if up.generation > broken && !is_blocked => return Ok(up.clone()),
+                State::Up(_) if is_blocked => self.not_taken(),
+                State::Up(_) => CallError::Unreachable("the channel was closed".to_owned()),
                 State::Down { why, refused: true } => return Err(CallError::Refused(why.to_string())),
-                State::Down { why, refused: false } => Rc::clone(why),
+                State::Down { why, refused: false } => CallError::Unreachable(why.to_string()),
             };
-            if timeout_at(deadline, state.changed()).await.is_err() {
-                return Err(CallError::Unreachable(why.to_string()));
+            tokio::select! {
+                // Both senders live as long as this does.
+                _ = state.changed() => {}
+                _ = blocked.changed() => {}
+                () = sleep_until(deadline) => return Err(why),
             }
         }
     }

@@ -61,7 +61,7 @@ pub(super) async fn keep(inner: Rc<Inner>) {
                 metrics().broker_connected.set(1);
                 let end = serve(&inner, &mut connection, publisher, &mut generation).await;
                 metrics().broker_connected.set(0);
-                inner.blocked.take();
+                inner.blocked.send_replace(None);
                 match end {
                     End::Stopped => {
                         connection.delete_replies(&inner.topology).await;
@@ -137,11 +137,11 @@ async fn serve(
                 Event::Blocked(why) => {
                     let why = super::envelope::shortened(&why);
                     warn!(target: TARGET, "Connection blocked: {why}");
-                    inner.blocked.replace(Some(why));
+                    inner.blocked.send_replace(Some(why.into()));
                 }
                 Event::Unblocked => {
                     info!(target: TARGET, "Connection unblocked");
-                    inner.blocked.take();
+                    inner.blocked.send_replace(None);
                 }
                 Event::Lost(why) => return End::Lost(why),
             },

@@ -78,14 +78,12 @@ impl Host {
         let (name, port) = match address.strip_prefix('[') {
             Some(inner) => {
                 let (name, rest) = inner.split_once(']').ok_or(TransportUrlError::Ipv6)?;
-                (name, rest.split_once(':').map_or("", |(_, port)| port))
+                (name, rest.split_once(':').map(|(_, port)| port))
             }
-            None => address.split_once(':').unwrap_or((address, "")),
+            None => address.split_once(':').map_or((address, None), |(name, port)| (name, Some(port))),
         };
-        let port = match port {
-            "" => PORT_DEFAULT,
-            port => port.parse().map_err(|_| TransportUrlError::Port(number))?,
-        };
+        // A colon without a number is refused, as `int('')` is.
+        let port = port.map_or(Ok(PORT_DEFAULT), str::parse).map_err(|_| TransportUrlError::Port(number))?;
         // kombu's own default for a name that is not there.
         let name = if name.is_empty() { "localhost" } else { name }.to_owned();
         Ok(Self { name, port, user: user.to_owned(), password: password.clone() })
@@ -294,7 +292,6 @@ mod tests {
         for (text, name, port) in [
             ("[2001:db8::1]:5673", "2001:db8::1", 5673),
             ("[2001:db8::1]", "2001:db8::1", 5672),
-            ("192.0.2.1:", "192.0.2.1", 5672),
             ("u:p@[::1]:1", "::1", 1),
         ] {
             let url = parse(&format!("rabbit://{text}/"));
@@ -302,7 +299,9 @@ mod tests {
         }
         assert_eq!(TransportUrl::parse("rabbit://[::1/"), Err(TransportUrlError::Ipv6));
         assert_eq!(TransportUrl::parse("rabbit://a,b:x/"), Err(TransportUrlError::Port(2)));
-        assert_eq!(TransportUrl::parse("rabbit://a:65536/"), Err(TransportUrlError::Port(1)));
+        for port in ["65536", "", "-1"] {
+            assert_eq!(TransportUrl::parse(&format!("rabbit://a:{port}/")), Err(TransportUrlError::Port(1)));
+        }
     }
 
     #[test]
@@ -340,6 +339,14 @@ mod tests {
         let query: String = (0..=QUERY_MAX).map(|number| format!("k{number}=1&")).collect();
         let refused = TransportUrl::parse(&format!("rabbit://h/?{query}"));
         assert_eq!(refused, Err(TransportUrlError::TooMany("options")));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_panics(text: String, parts in "rabbit://[a:@%,\\[\\]/?&=#]{0,40}") {
+            let _ = TransportUrl::parse(&text);
+            let _ = TransportUrl::parse(&parts);
+        }
     }
 
     #[test]

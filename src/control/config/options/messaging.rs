@@ -87,7 +87,7 @@ pub(super) static DECLARED: &[OptionDef] = &[
         .default("1800"),
     option(RABBIT, "rabbit_stream_fanout", Kind::Bool, "Fanout queues are streams; only checked, as no fanout is read")
         .default("false"),
-    option(RABBIT, "rabbit_qos_prefetch_count", ANY_INT, "Replies on their way at a time; 0 is all").default("0"),
+    option(RABBIT, "rabbit_qos_prefetch_count", ANY_INT, "Replies on their way at a time; 0 leaves it to us").default("0"),
     option(RABBIT, "enable_cancel_on_failover", Kind::Bool, "Be told when the reply queue moves in the cluster")
         .default("false"),
     option(RABBIT, "use_queue_manager", Kind::Bool, "Fixed names of queues").default("false").no_effect(OWN_NAME),

@@ -226,10 +226,8 @@ impl Connection {
     async fn consume(&mut self, topology: &Topology) -> Result<(), AmqpError> {
         // A channel of its own each time: the old one may be closed.
         let mut channel = self.open_channel().await?;
-        if topology.prefetch > 0 {
-            let qos = channel.basic_qos(topology.prefetch, BasicQosOptions::default()).await;
-            qos.map_err(|error| AmqpError::of(&error))?;
-        }
+        let qos = channel.basic_qos(topology.prefetch, BasicQosOptions::default()).await;
+        qos.map_err(|error| AmqpError::of(&error))?;
         let queue = short(&topology.reply_queue)?;
         if let Err(error) = declare_queue(&channel, topology, &queue).await {
             if reply_code(&error) != Some(404) {

@@ -5,6 +5,10 @@ use lapin::types::{AMQPValue, FieldTable};
 
 use super::super::options::{RabbitOptions, RpcSettings};
 
+/// Where the operator sets none, as Python's library leaves it. What a broker sends has to lie somewhere here until
+/// it is read.
+const PREFETCH_DEFAULT: u16 = 256;
+
 /// The declarations of one process.
 #[derive(Clone, Debug)]
 pub(in crate::control::rpc) struct Topology {
@@ -17,7 +21,7 @@ pub(in crate::control::rpc) struct Topology {
     /// Servers until oslo.messaging 9.1 answer to an exchange that is named like the queue
     pub(in crate::control::rpc) reply_exchange: Option<ExchangeDeclareOptions>,
     pub(in crate::control::rpc) consumer_arguments: FieldTable,
-    /// 0 is not asked for
+    /// Replies on their way at a time
     pub(in crate::control::rpc) prefetch: u16,
 }
 
@@ -46,7 +50,7 @@ impl Topology {
             } else {
                 FieldTable::default()
             },
-            prefetch: rabbit.prefetch,
+            prefetch: if rabbit.prefetch == 0 { PREFETCH_DEFAULT } else { rabbit.prefetch },
         }
     }
 }

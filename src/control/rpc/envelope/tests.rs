@@ -161,3 +161,18 @@ fn a_returned_request_tells_whose_it_was() {
     assert_eq!(msg_id_of_returned(&request.body), Some(request.msg_id));
     assert_eq!(msg_id_of_returned(b"{}"), None);
 }
+
+proptest::proptest! {
+    #[test]
+    fn no_bytes_panic_and_only_true_is_true(bytes: Vec<u8>, at: usize, with: Vec<u8>) {
+        let _ = Reply::parse(&bytes, None);
+        let _ = Reply::parse(&bytes, Some("application/x-gzip"));
+        // A good reply with something else in its place.
+        let mut reply = bodies("reply-false")[0].clone();
+        let start = at % reply.len();
+        let end = (start + with.len()).min(reply.len());
+        reply.splice(start..end, with);
+        let says = Reply::parse(&reply, None).map(|reply| reply.says);
+        proptest::prop_assert!(says != Ok(Says::Done(Value::Bool(true))));
+    }
+}
