@@ -2,14 +2,16 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use consolegate::console::{ConnectInfo, ConsoleToken, ConsoleType};
 use consolegate::proto::bytes::Chunk;
 use consolegate::proto::http::FileMeta;
 use consolegate::session::{
-    AuthorizeError, Authorizer, Failure, FileEvent, FileHandle, Input, Overloaded, Question, Reply,
+    AuthorizeError, Authorizer, Failure, FileEvent, FileHandle, Input, Notice, Overloaded, Question, Reply,
 };
+
+use crate::notices::Notices;
 
 /// How one kind of question of one tenant is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +55,7 @@ pub(crate) struct SimAuthorizer {
     tokens: HashMap<[u8; 32], usize>,
     asked: Mutex<Vec<Asked>>,
     overloaded: Mutex<Vec<(usize, &'static str)>>,
+    pub(crate) notices: Mutex<Notices>,
 }
 
 /// A web file of the simulation: its length and how far it can be read.
@@ -172,5 +175,9 @@ impl Authorizer for SimAuthorizer {
         }
         self.asked.lock().unwrap().push(Asked { tenant, answer, question, reply });
         Ok(())
+    }
+
+    fn tell(&self, notice: Notice, _now: Instant) {
+        self.notices.lock().unwrap().take(&notice);
     }
 }

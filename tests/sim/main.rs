@@ -17,6 +17,7 @@ mod coverage;
 mod engine;
 mod faults;
 mod frames;
+mod notices;
 mod oracle;
 mod plan;
 mod planted;
@@ -43,18 +44,26 @@ use crate::plan::Plan;
 use crate::planted::{BUGS, Bug};
 use crate::prng::Prng;
 
+/// Of so many schedules one is recorded.
+const RECORDED: u64 = 5;
+
 /// What came of one schedule.
 struct Outcome {
     violation: Option<Violation>,
     coverage: Coverage,
     trace: Vec<String>,
+    /// Messages of recordings
+    recorded: usize,
 }
 
 /// Runs the schedule of `seed`.
 fn run(seed: u64, planted: Option<Bug>, traced: bool, base: Instant) -> Outcome {
     let mut rng = Prng::new(seed);
     let first_fault = plan::fault(&mut rng);
-    let settings = plan::settings(plan::console_type(first_fault.0, &mut rng), &mut rng);
+    let mut settings = plan::settings(plan::console_type(first_fault.0, &mut rng), &mut rng);
+    if seed.is_multiple_of(RECORDED) {
+        settings.record = Some("rec".into());
+    }
     let tenants = rng.pick(&[1, 1, 2, 3]);
     let (mut conns, mut known) = (Vec::new(), Vec::new());
     for index in 0..tenants {
@@ -69,6 +78,7 @@ fn run(seed: u64, planted: Option<Bug>, traced: bool, base: Instant) -> Outcome 
     }
     let settings = Arc::new(settings);
     let authorizer = SimAuthorizer::new(known);
+    let notices = Arc::clone(&authorizer);
     let mut engine = SimEngine::new(base, rng, conns, authorizer.clone(), settings.clone());
     engine.planted = planted;
     engine.trace = traced.then(Vec::new);
@@ -76,6 +86,11 @@ fn run(seed: u64, planted: Option<Bug>, traced: bool, base: Instant) -> Outcome 
     let mut worker = Worker::new(engine, shared);
     drive(&mut worker);
     let engine = worker.engine_mut();
+    let fault = notices.notices.lock().unwrap().fault();
+    if let Some(fault) = fault {
+        engine.violate("T1", fault);
+    }
+    let recorded = notices.notices.lock().unwrap().messages();
     for conn in &engine.conns {
         engine.coverage.splices.add(&conn.splices);
     }
@@ -83,6 +98,7 @@ fn run(seed: u64, planted: Option<Bug>, traced: bool, base: Instant) -> Outcome 
         violation: engine.violation.take(),
         coverage: std::mem::take(&mut engine.coverage),
         trace: engine.trace.take().unwrap_or_default(),
+        recorded,
     }
 }
 
@@ -156,19 +172,21 @@ fn invariants_hold_in_every_schedule() {
     let (first, count) = (from_env("CONSOLEGATE_SIM_SEED", 0), from_env("CONSOLEGATE_SIM_SCHEDULES", 10_000));
     // Only a point to count virtual time from.
     let base = Instant::now();
-    let mut coverage = Coverage::default();
+    let (mut coverage, mut recorded) = (Coverage::default(), 0);
     for seed in first..first.saturating_add(count) {
         let outcome = run(seed, None, false, base);
         if let Some(violation) = outcome.violation {
             panic!("{}", report(seed, &violation, base));
         }
         coverage.add(&outcome.coverage);
+        recorded += outcome.recorded;
     }
     // Past the test harness's capture: the table is to be seen when all is well, too.
     let table = format!("{count} schedules from seed {first}\n{}\n", coverage.table());
     std::io::stdout().write_all(table.as_bytes()).unwrap();
     if count >= 10_000 {
         assert_eq!(coverage.missing(), [], "cells that no schedule reached");
+        assert!(recorded > 1_000, "only {recorded} messages were recorded");
         let splices = &coverage.splices;
         assert!(splices.to_splice.min(splices.to_copy) > 100, "too few switches: {}", splices.line());
     }

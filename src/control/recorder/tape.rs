@@ -101,6 +101,9 @@ fn open(path: &Path) -> io::Result<File> {
         .mode(MODE)
         .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY)
         .open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "something else than a file is there"));
+    }
     // A file that was there keeps its mode.
     file.set_permissions(PermissionsExt::from_mode(MODE))?;
     Ok(file)
