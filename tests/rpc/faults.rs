@@ -204,6 +204,41 @@ fn the_end_of_the_process_deletes_its_reply_queue(engine: &str) {
 }
 
 #[test]
+fn connections_that_are_lost_leave_nothing_behind_and_one_at_rest_does_nothing() {
+    let rabbit = "kombu_reconnect_delay = 0\nheartbeat_timeout_threshold = 0";
+    let program = proxy(&broker().text("/url"), "", rabbit);
+    let host = &Peer::shared().host;
+    assert!(Session::open(&program, host, &uuid()).is_admitted());
+    let sockets = program.sockets();
+    let name = format!("nova-serialproxy:{}:", program.pid());
+    for lost in 1..=4 {
+        let listed = broker().command("ctl list_connections pid client_properties");
+        let line = listed.as_str().unwrap().lines().find(|line| line.contains(&name)).unwrap().to_owned();
+        let pid = line.split('\t').next().unwrap();
+        broker().command(&format!("ctl close_connection '{pid}' 'by a test'"));
+        wait_until("it is made again", || {
+            program.log().matches("Reconnected to AMQP server").count() == lost
+        });
+        assert!(Session::open(&program, host, &uuid()).is_admitted());
+    }
+    assert!(program.log().contains("ended the connection: 320 CONNECTION_FORCED"), "{}", program.log());
+    wait_until("the threads of lost connections end", || program.threads("lapin").len() == 1);
+    wait_until("their sockets are closed", || program.sockets() <= sockets);
+    // Without heartbeats nothing is to be done at all: not a tenth of the time, in ticks of 10 ms.
+    let before = cpu_ticks(program.pid());
+    thread::sleep(Duration::from_secs(3));
+    let ticks = cpu_ticks(program.pid()) - before;
+    assert!(ticks < 30, "{ticks} ticks of 10 ms in 3 s");
+}
+
+/// Time that a process has had, in ticks of 10 ms: fields 14 and 15 of proc_pid_stat(5).
+fn cpu_ticks(pid: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields = stat.rsplit(')').next().unwrap().split_whitespace();
+    fields.skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum()
+}
+
+#[test]
 fn an_instance_without_a_host_sends_nothing() {
     // No broker there: a request would show.
     let program = proxy("rabbit://u:p@127.0.0.1:1/", "rpc_response_timeout = 60", "");

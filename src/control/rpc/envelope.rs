@@ -13,6 +13,8 @@ use super::random::{hex32, uuid4};
 
 /// Longest reply that is read, also once inflated. A boolean takes 200 bytes, a traceback some KiB.
 pub(super) const REPLY_BYTES_MAX: usize = 1 << 20;
+/// Longest id of a message. oslo.messaging's have 32 digits.
+const ID_BYTES_MAX: usize = 128;
 /// Longest text of a remote failure that is logged.
 const FAILURE_CHARS_MAX: usize = 512;
 /// The version of the envelope that we write, and the only one we read.
@@ -159,9 +161,8 @@ impl Reply {
             return Err(ReplyError::TooLong);
         }
         let message = open(object(body, "envelope")?)?;
-        let text = |name: &str| message.get(name).and_then(Value::as_str).map(str::to_owned);
-        let msg_id = text("_msg_id").ok_or(ReplyError::NoMsgId)?;
-        let unique_id = text("_unique_id");
+        let msg_id = id(&message, "_msg_id").ok_or(ReplyError::NoMsgId)?;
+        let unique_id = id(&message, "_unique_id");
         let says = says(&message)?;
         Ok(Self { msg_id, unique_id, says })
     }
@@ -169,8 +170,12 @@ impl Reply {
 
 /// The `_msg_id` of a message of our own that came back.
 pub(super) fn msg_id_of_returned(body: &[u8]) -> Option<String> {
-    let message = open(object(body, "envelope").ok()?).ok()?;
-    message.get("_msg_id").and_then(Value::as_str).map(str::to_owned)
+    id(&open(object(body, "envelope").ok()?).ok()?, "_msg_id")
+}
+
+/// An id is text, and not long: some are remembered.
+fn id(message: &Map<String, Value>, name: &str) -> Option<String> {
+    message.get(name).and_then(Value::as_str).filter(|id| id.len() <= ID_BYTES_MAX).map(str::to_owned)
 }
 
 /// Takes the message out of its envelope. Without both keys the outer object is the message.

@@ -24,6 +24,10 @@ use crate::telemetry::metrics::metrics;
 /// back after one to a few seconds.
 const UNSETTLED: Duration = Duration::from_secs(15);
 
+/// Before a lost connection is made again, also where the operator wants no delay: a broker that takes us in and
+/// throws us out would be asked without end.
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+
 const TARGET: &str = "oslo.messaging._drivers.impl_rabbit";
 
 /// How a connection ended.
@@ -73,6 +77,7 @@ pub(super) async fn keep(inner: Rc<Inner>) {
                         afresh = matches!(why, AmqpError::Unreadable(_));
                         inner.down(format!("{host}: {why}"), false);
                         let pause = rabbit.reconnect_delay + rabbit.reconnect_splay.mul_f64(fraction());
+                        let pause = pause.max(PAUSE_MIN);
                         let seconds = pause.as_secs_f64();
                         error!(
                             target: TARGET,

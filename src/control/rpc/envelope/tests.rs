@@ -125,6 +125,9 @@ fn what_is_broken_at_any_level_is_refused() {
     }
     assert_eq!(reply(r#"{"result": true, "ending": true}"#), Err(E::NoMsgId));
     assert_eq!(reply(r#"{"result": true, "ending": true, "_msg_id": 7}"#), Err(E::NoMsgId));
+    let long =
+        format!(r#"{{"result": true, "ending": true, "_msg_id": "{}"}}"#, "a".repeat(ID_BYTES_MAX + 1));
+    assert_eq!(reply(&long), Err(E::NoMsgId));
     for version in ["1.0", "2.1", "3.0"] {
         let body = json!({"oslo.version": version, "oslo.message": "{}"}).to_string();
         assert!(matches!(Reply::parse(body.as_bytes(), None), Err(E::Version(_))), "{version}");
