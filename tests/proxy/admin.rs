@@ -272,6 +272,11 @@ fn what_is_not_served_is_told_apart() {
         let answer = ask(&program, line);
         assert_eq!(answer.status, status, "{line}: {}", answer.body);
     }
+    let refused = ask(&program, "PUT /sessions");
+    assert!(refused.head.contains("\r\nAllow: GET, DELETE"), "{}", refused.head);
+    assert_eq!(ask(&program, "HEAD /nothing").body, "", "HEAD never has a body");
+    let with_body = ask_with(&program, "POST /undrain", "Content-Length: 70000\r\n");
+    assert_eq!(with_body.status, 200, "a body that nobody wants does not break the answer");
     let answer = ask(&program, "GET /metrics");
     assert!(answer.head.contains("Content-Type: application/openmetrics-text; version=1.0.0; charset=utf-8"));
     assert!(answer.body.ends_with("# EOF\n"));

@@ -76,7 +76,7 @@ impl Program {
             "[DEFAULT]\n{}\n[vnc]\nnovncproxy_host = 127.0.0.1\nnovncproxy_port = {port}\n\
              [spice]\nhtml5proxy_host = 127.0.0.1\nhtml5proxy_port = {port}\n\
              [serial_console]\nserialproxy_host = 127.0.0.1\nserialproxy_port = {port}\n\
-             [database]\nconnection = sqlite:///{}\n[consolegate]\nio_engine = {}\n{}\n{}\n",
+             [database]\nconnection = sqlite:///{}\n[consolegate]\nio_engine = {}\nadmin_socket =\n{}\n{}\n",
             options.default,
             database.display(),
             options.engine,

@@ -33,6 +33,9 @@ use socket::SocketFile;
 /// How long a listener rests when nothing can be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
+/// How long a peer may take to close behind its answer.
+const DRAIN_LIMIT: Duration = Duration::from_secs(1);
+
 /// Bytes read at a time.
 const READ_BYTES: usize = 4_096;
 
@@ -72,12 +75,13 @@ enum Way {
 /// Starts listening, as far as that is possible: a proxy without its admin listener still serves consoles.
 /// The file of the socket goes with the returned value.
 pub(super) async fn start(office: Rc<Office>) -> Option<SocketFile> {
-    let places = Arc::new(Semaphore::new(size(office.limits.admin_connections_max)));
+    // Each listener has places of its own: whoever reaches the address must not keep operators out.
+    let places = || Arc::new(Semaphore::new(size(office.limits.admin_connections_max)));
     if let Some(address) = office.settings.listen {
         match TcpListener::bind(address).await {
             Ok(listener) => {
                 info!(target: LOG_TARGET, "  - Admin listener on {address}");
-                tokio::task::spawn_local(serve_tcp(listener, Rc::clone(&office), Arc::clone(&places)));
+                tokio::task::spawn_local(serve_tcp(listener, Rc::clone(&office), places()));
             }
             Err(reason) => {
                 error!(target: LOG_TARGET, "the admin listener cannot listen on {address}: {reason}")
@@ -89,7 +93,7 @@ pub(super) async fn start(office: Rc<Office>) -> Option<SocketFile> {
     match socket::bind(path) {
         Ok((listener, file)) => {
             info!(target: LOG_TARGET, "  - Admin listener on {shown}");
-            tokio::task::spawn_local(serve_unix(listener, office, places));
+            tokio::task::spawn_local(serve_unix(listener, Rc::clone(&office), places()));
             Some(file)
         }
         Err(reason) if office.settings.socket_wanted || reason.kind() == io::ErrorKind::AddrInUse => {
@@ -162,5 +166,9 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
         }
     };
     stream.write_all(&answer).await?;
-    stream.shutdown().await
+    stream.shutdown().await?;
+    // Closing over unread input, such as a body that nobody asked for, would break the answer off.
+    let drain = async { while matches!(stream.read(&mut [0; READ_BYTES]).await, Ok(1..)) {} };
+    let _ = timeout(DRAIN_LIMIT, drain).await;
+    Ok(())
 }

@@ -17,7 +17,8 @@ use tracing::info;
 use super::health::{self, Report, ask_workers};
 use super::{Office, Way};
 use crate::control::unix_now;
-use crate::proto::http::{Request, Status, response};
+use crate::proto::http::response::{self, Body, ExtraHeaders};
+use crate::proto::http::{Request, Status};
 use crate::session::LOG_TARGET;
 use crate::session::limits::size;
 use crate::telemetry::metrics::{MEDIA_TYPE, metrics};
@@ -64,23 +65,36 @@ pub(super) async fn answer(office: &Office, way: Way, request: &Request, head: &
     let page = target.path.strip_prefix("/sessions");
     let is_for_all = matches!(target.path, "/healthcheck" | "/livez" | "/readyz" | "/metrics");
     if way == Way::Address && !is_for_all {
-        return problem(Status::FORBIDDEN, "by the socket only");
+        return problem(Status::FORBIDDEN, &[], "by the socket only", is_head);
     }
     match (target.path, target.method) {
         ("/healthcheck", _) if is_get || is_head => healthcheck(office, request, is_head).await,
         ("/livez", _) if is_get || is_head => told(&health::live(office).await, is_head),
         ("/readyz", _) if is_get || is_head => told(&health::ready(office).await, is_head),
         ("/metrics", _) if is_get || is_head => {
-            response::document(Status::OK, MEDIA_TYPE, metrics().exposition().as_bytes(), is_head, now())
+            document(Status::OK, MEDIA_TYPE, &[], metrics().exposition().as_bytes(), is_head)
         }
         ("/sessions", "GET") => sessions(office, &target).await,
         (_, "DELETE") if page.is_some() => end(office, &target, page.unwrap_or_default()),
         ("/drain", "POST") => drain(true),
         ("/undrain", "POST") => drain(false),
-        ("/healthcheck" | "/livez" | "/readyz" | "/metrics" | "/sessions" | "/drain" | "/undrain", _) => {
-            problem(Status::METHOD_NOT_ALLOWED, "not with this method")
-        }
-        _ => problem(Status::NOT_FOUND, "nothing is served here"),
+        (path, _) => match allowed(path) {
+            Some(methods) => {
+                let allow = [("Allow", methods)];
+                problem(Status::METHOD_NOT_ALLOWED, &allow, "not with this method", is_head)
+            }
+            None => problem(Status::NOT_FOUND, &[], "nothing is served here", is_head),
+        },
+    }
+}
+
+/// The methods of a path.
+fn allowed(path: &str) -> Option<&'static str> {
+    match path {
+        "/healthcheck" | "/livez" | "/readyz" | "/metrics" => Some("GET, HEAD"),
+        "/sessions" => Some("GET, DELETE"),
+        "/drain" | "/undrain" => Some("POST"),
+        _ => None,
     }
 }
 
@@ -96,7 +110,7 @@ async fn healthcheck(office: &Office, request: &Request, is_head: bool) -> Vec<u
     if wants_json {
         return json_document(status, &json!({ "detailed": false, "reasons": [reason] }), is_head);
     }
-    response::document(status, TEXT, reason.as_bytes(), is_head, now())
+    document(status, TEXT, &[], reason.as_bytes(), is_head)
 }
 
 fn told(report: &Report, is_head: bool) -> Vec<u8> {
@@ -108,7 +122,7 @@ async fn sessions(office: &Office, target: &Target<'_>) -> Vec<u8> {
     let after = match target.parameter("after").map(str::parse) {
         None => 0,
         Some(Ok(after)) => after,
-        Some(Err(_)) => return problem(Status::BAD_REQUEST, "after is not a number"),
+        Some(Err(_)) => return problem(Status::BAD_REQUEST, &[], "after is not a number", false),
     };
     let page = {
         let directory = office.directory.borrow();
@@ -129,11 +143,14 @@ async fn sessions(office: &Office, target: &Target<'_>) -> Vec<u8> {
 fn end(office: &Office, target: &Target<'_>, rest: &str) -> Vec<u8> {
     let numbers = match (rest.strip_prefix('/').map(str::parse), target.parameter("instance")) {
         (Some(Ok(number)), _) if office.directory.borrow().has(number) => vec![number],
-        (Some(_), _) => return problem(Status::NOT_FOUND, "there is no such session"),
+        (Some(_), _) => return problem(Status::NOT_FOUND, &[], "there is no such session", false),
         (None, Some(instance)) if rest.is_empty() && !instance.is_empty() => {
             office.directory.borrow().page(0, usize::MAX, Some(instance)).numbers
         }
-        (None, _) => return problem(Status::BAD_REQUEST, "which session? /sessions/ID or ?instance=UUID"),
+        (None, _) => {
+            let detail = "which session? /sessions/ID or /sessions?instance=UUID";
+            return problem(Status::BAD_REQUEST, &[], detail, false);
+        }
     };
     info!(target: LOG_TARGET, "an operator ends {} sessions: {numbers:?}", numbers.len());
     let ended = numbers.len();
@@ -147,12 +164,23 @@ fn drain(on: bool) -> Vec<u8> {
     json_document(Status::OK, &json!({ "draining": on }), false)
 }
 
-fn problem(status: Status, detail: &str) -> Vec<u8> {
-    json_document(status, &json!({ "error": detail }), false)
+fn problem(status: Status, extra: ExtraHeaders<'_>, detail: &str, is_head: bool) -> Vec<u8> {
+    document(status, JSON, extra, format!("{}\n", json!({ "error": detail })).as_bytes(), is_head)
 }
 
 fn json_document(status: Status, value: &Value, is_head: bool) -> Vec<u8> {
-    response::document(status, JSON, format!("{value}\n").as_bytes(), is_head, now())
+    document(status, JSON, &[], format!("{value}\n").as_bytes(), is_head)
+}
+
+fn document(
+    status: Status,
+    media_type: &str,
+    extra: ExtraHeaders<'_>,
+    body: &[u8],
+    is_head: bool,
+) -> Vec<u8> {
+    let body = if is_head { Body::Told(body) } else { Body::Sent(body) };
+    response::document(status, media_type, extra, body, now())
 }
 
 #[cfg(test)]

@@ -58,17 +58,41 @@ pub(super) fn error_page_saying(
     response
 }
 
-/// A complete response with a body of ours, which ends the connection. A HEAD gets its head alone.
+/// The body of [`document`].
+#[derive(Clone, Copy, Debug)]
+pub enum Body<'a> {
+    /// It follows the head
+    Sent(&'a [u8]),
+    /// Only its length is told, as for HEAD
+    Told(&'a [u8]),
+}
+
+impl Body<'_> {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Sent(bytes) | Self::Told(bytes) => bytes,
+        }
+    }
+}
+
+/// A complete response with a body of ours, which ends the connection.
 #[must_use]
-pub fn document(status: Status, media_type: &str, body: &[u8], head_only: bool, now_unix_s: u64) -> Vec<u8> {
+pub fn document(
+    status: Status,
+    media_type: &str,
+    extra: ExtraHeaders<'_>,
+    body: Body<'_>,
+    now_unix_s: u64,
+) -> Vec<u8> {
     let mut response = ResponseHead::new(status, now_unix_s)
         .field("Connection", "close")
         .field("Content-Type", media_type)
-        .field("Content-Length", body.len().to_string())
+        .field("Content-Length", body.bytes().len().to_string())
         .field("Cache-Control", "no-store")
+        .fields(extra)
         .finish();
-    if !head_only {
-        response.extend_from_slice(body);
+    if let Body::Sent(bytes) = body {
+        response.extend_from_slice(bytes);
     }
     response
 }
