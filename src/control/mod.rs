@@ -8,8 +8,8 @@
 //! * a compute node's name is resolved,
 //! * a web file is opened and read.
 //!
-//! Sessions also tell it things, without an answer: [`recorder`] writes recordings on a thread of its own, and
-//! [`directory`] knows which consoles are open. [`admin`] shows that to operators, with probes and metrics.
+//! Sessions also tell it things, without an answer: `recorder` writes recordings on a thread of its own, and
+//! `directory` knows which consoles are open. `admin` shows that to operators, with probes and metrics.
 //!
 //! The thread runs a `tokio-uring` runtime where the kernel allows one, else plain tokio. It also takes the
 //! process' signals. [`token_tool`] is the subcommand `consolegate token`, which runs without any of this.

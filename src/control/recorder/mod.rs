@@ -1,6 +1,6 @@
 //! Writes recordings (`record`), on a thread of its own: a disk may block for as long as it likes.
 //!
-//! Sessions hand over copies of their messages through [`Recorder::take`], which never waits: what does not
+//! Sessions hand over copies of their messages through a bounded queue, which never waits: what does not
 //! fit into the bounds is left out, counted, and said in the log and in the recording itself. One thread
 //! serves all recordings, in the order in which things happened, and flushes when it has caught up, so that a
 //! recording can be watched while it grows.

@@ -1,6 +1,6 @@
 //! Nova's message bus: an RPC client of oslo.messaging over RabbitMQ, for one question to nova-compute.
 //!
-//! [`transport_url`] and [`options`] say where the bus is and how it is used, [`envelope`] what a message looks
+//! [`transport_url`] and [`options`] say where the bus is and how it is used, `envelope` what a message looks
 //! like, `amqp` moves it, `bus` matches replies with calls across connections, and [`compute`] asks.
 //!
 //! Out of scope: servers, casts, fanout, notifications, and every driver but RabbitMQ's.
