@@ -205,7 +205,7 @@ impl<E: Engine> Worker<E> {
         }
         debug_assert!(self.sessions[index].is_none(), "a slot is released before it is taken again");
         let number = self.shared.numbers.fetch_add(1, Ordering::Relaxed) + 1;
-        tracing::debug!(target: LOG_TARGET, number, "{}: new handler Process", peer.ip());
+        tracing::debug!(target: LOG_TARGET, "{}: new handler Process", peer.ip());
         let mut session = Session::new(number, peer);
         session.start(now, unix_s, &self.shared.settings, &mut self.outbox);
         self.sessions[index] = Some(Slot { generation: id.generation, session });

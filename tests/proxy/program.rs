@@ -193,6 +193,11 @@ impl Program {
     /// Sends a signal and returns the exit status.
     pub(crate) fn end(&mut self, signal: Signal) -> i32 {
         kill(Pid::from_raw(i32::try_from(self.pid()).unwrap()), signal).unwrap();
+        self.status()
+    }
+
+    /// The exit status of a program that ends.
+    pub(crate) fn status(&mut self) -> i32 {
         let until = Instant::now() + Duration::from_secs(10);
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
