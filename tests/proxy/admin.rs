@@ -70,6 +70,11 @@ fn ask(program: &Program, line: &str) -> Answer {
     ask_with(program, line, "")
 }
 
+/// The metrics of a program whose socket is `admin.sock`.
+pub(crate) fn metrics(program: &Program) -> String {
+    ask(program, "GET /metrics").body
+}
+
 /// The value of one sample.
 fn sample(program: &Program, name: &str) -> f64 {
     let text = ask(program, "GET /metrics").body;

@@ -1,8 +1,12 @@
 //! Recordings, through the real program. That they are websockify's byte for byte is in `tests/record_real.rs`.
 
+use std::ffi::CString;
 use std::fs;
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -17,6 +21,7 @@ on_both_engines! {
     the_recording_is_complete_when_the_program_ends,
     bulk_is_recorded_byte_for_byte,
     a_recording_that_cannot_be_made_costs_no_session,
+    a_full_disk_ends_the_recording_and_no_session,
 }
 
 fn start(engine: &str, default: &str) -> Program {
@@ -174,4 +179,56 @@ fn a_recording_that_cannot_be_made_costs_no_session(engine: &str) {
     assert_eq!(compute.join().unwrap(), b"typed");
     program.wait_for_log("cannot be made: ");
     fs::remove_dir_all(elsewhere).unwrap();
+}
+
+/// Gives the program to be started a disk of 64 KiB at `path`, which nobody else sees.
+fn with_small_disk(command: &mut Command, path: &std::path::Path) {
+    let path = CString::new(path.as_os_str().as_bytes()).unwrap();
+    let mounted = move || {
+        let null = std::ptr::null();
+        let (private, none) = (libc::MS_REC | libc::MS_PRIVATE, std::ptr::null());
+        // SAFETY: each pointer is to a string that ends with NUL, or null where mount(2) allows that.
+        let is_mounted = unsafe {
+            libc::unshare(libc::CLONE_NEWNS) == 0
+                && libc::mount(null, c"/".as_ptr(), null, private, none) == 0
+                && libc::mount(null, path.as_ptr(), c"tmpfs".as_ptr(), 0, c"size=64k".as_ptr().cast()) == 0
+        };
+        if is_mounted { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+    };
+    // SAFETY: between fork and exec only system calls are made, with strings built before: nothing allocates or
+    // takes a lock.
+    unsafe { command.pre_exec(mounted) };
+}
+
+fn a_full_disk_ends_the_recording_and_no_session(engine: &str) {
+    if !nix::unistd::geteuid().is_root() {
+        println!("SKIPPED: only root may mount a small disk");
+        return;
+    }
+    let disk = directory();
+    let default = format!("web =\nrecord = {}/rec", disk.display());
+    let own = "port_check = off\nadmin_socket = admin.sock";
+    let options = Options { name: "nova-serialproxy", default: &default, own, ..Options::on(engine) };
+    let program = Program::start_with(&options, |command| with_small_disk(command, &disk));
+    let (port, compute) = compute::serve(|mut stream| {
+        stream.write_all(&[b'x'; 1_000_000]).unwrap();
+        compute::read(&mut stream, 5)
+    });
+    let token = program.token("serial", port, 600);
+    let mut client = Client::upgrade(program.address, &format!("/?token={token}"), &[]);
+    let mut len = 0;
+    while len < 1_000_000 {
+        len += client.read_frame().1.len();
+    }
+    client.frame(2, b"alive");
+    assert_eq!(compute.join().unwrap(), b"alive");
+    program.wait_for_log("cannot be written, its rest is missing: No space left on device");
+    assert_eq!(program.log().matches("its rest is missing").count(), 1, "said once");
+    let until = Instant::now() + Duration::from_secs(20);
+    let counted = "consolegate_recorder_errors_total{reason=\"write\"} 1\n";
+    while !super::admin::metrics(&program).contains(counted) {
+        assert!(Instant::now() < until, "{}", super::admin::metrics(&program));
+    }
+    drop(program);
+    fs::remove_dir_all(disk).unwrap();
 }
