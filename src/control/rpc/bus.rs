@@ -119,6 +119,22 @@ enum Published {
     Lost,
 }
 
+/// How long a call waits.
+struct Patience {
+    deadline: Instant,
+    /// The longest silence of a server that has the request (`amqpdriver.py`, `ReplyWaiter.wait`)
+    monitor: Option<Duration>,
+    /// When something was last heard of the request
+    heard: Instant,
+}
+
+impl Patience {
+    fn ends(&self, confirmed: bool) -> Instant {
+        let silent = self.monitor.filter(|_| confirmed).map(|silence| self.heard + silence);
+        silent.map_or(self.deadline, |silent| silent.min(self.deadline))
+    }
+}
+
 /// What became of a call so far.
 enum Outcome {
     Result(Value),
@@ -164,7 +180,8 @@ impl Bus {
         self.start();
         let keys = queues.iter().map(|queue| amqp::short(queue)).collect::<Result<Vec<_>, _>>();
         let keys = keys.map_err(|error| CallError::Address(error.to_string()))?;
-        let Request { msg_id, body } = request;
+        let Request { msg_id, body, monitor } = request;
+        let mut patience = Patience { deadline, monitor, heard: Instant::now() };
         let body: Rc<[u8]> = body.into();
         let mut waiter = self.0.waiters.register(&msg_id).ok_or(CallError::TooMany)?;
         let mut broken = 0;
@@ -173,7 +190,7 @@ impl Bus {
             for (index, key) in keys.iter().enumerate() {
                 let up = self.up(broken, deadline).await?;
                 let published = self.publish(&up, key, &body, deadline)?;
-                match self.outcome(&mut waiter, published, &up, key.as_str(), deadline).await? {
+                match self.outcome(&mut waiter, published, &up, key.as_str(), &mut patience).await? {
                     Outcome::Result(result) => return Ok(result),
                     Outcome::Returned { settled, why } => {
                         failed = why;
@@ -204,7 +221,7 @@ impl Bus {
         mut published: oneshot::Receiver<Published>,
         up: &Up,
         queue: &str,
-        deadline: Instant,
+        patience: &mut Patience,
     ) -> Result<Outcome, CallError> {
         let queue = || queue.to_owned();
         let mut confirmed = false;
@@ -212,6 +229,10 @@ impl Bus {
             tokio::select! {
                 biased;
                 news = waiter.next() => return match news {
+                    News::Alive => {
+                        patience.heard = Instant::now();
+                        continue;
+                    }
                     News::Done(result) => Ok(Outcome::Result(result)),
                     News::Failed(failure) => Err(CallError::Remote(failure)),
                     News::Returned { reply_text } => Ok(Outcome::Returned {
@@ -221,10 +242,13 @@ impl Bus {
                     }),
                 },
                 outcome = &mut published, if !confirmed => match outcome {
-                    Ok(Published::Confirmed) => confirmed = true,
+                    Ok(Published::Confirmed) => {
+                        confirmed = true;
+                        patience.heard = Instant::now();
+                    }
                     Ok(Published::Nacked | Published::Lost) | Err(_) => return Ok(Outcome::NotTaken(self.not_taken())),
                 },
-                () = sleep_until(deadline) => {
+                () = sleep_until(patience.ends(confirmed)) => {
                     return Err(if confirmed { CallError::NoReply { queue: queue() } } else { self.not_taken() });
                 }
             }
@@ -323,5 +347,25 @@ impl Bus {
             let _ = timeout(CLOSE_WITHIN, &mut keeper).await;
         }
         keeper.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_with_keep_alives_ends_with_their_absence_once_the_request_is_out() {
+        let now = Instant::now();
+        let seconds = Duration::from_secs;
+        let deadline = now + seconds(200);
+        let mut patience = Patience { deadline, monitor: Some(seconds(60)), heard: now };
+        assert_eq!((patience.ends(false), patience.ends(true)), (deadline, now + seconds(60)));
+        patience.heard = now + seconds(50);
+        assert_eq!(patience.ends(true), now + seconds(110));
+        patience.heard = now + seconds(150);
+        assert_eq!(patience.ends(true), deadline);
+        patience.monitor = None;
+        assert_eq!(patience.ends(true), deadline);
     }
 }

@@ -5,6 +5,7 @@
 //! queue, so they are bounded and believed only in their exact form.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use thiserror::Error;
@@ -26,10 +27,12 @@ pub(super) struct Request {
     pub(super) msg_id: String,
     /// The whole message
     pub(super) body: Vec<u8>,
+    /// The longest silence of the server, where keep-alives were asked for
+    pub(super) monitor: Option<Duration>,
 }
 
 impl Request {
-    /// A call of `method`, to be answered to `reply_queue`. `monitor_s` asks for keep-alives that often.
+    /// A call of `method`, to be answered to `reply_queue`. `monitor_s` asks for keep-alives within that time.
     pub(super) fn call(
         method: &str,
         args: &Value,
@@ -51,7 +54,7 @@ impl Request {
             message.extend(admin_context());
         }
         let outer = json!({ "oslo.version": ENVELOPE_VERSION, "oslo.message": message.to_string() });
-        Self { msg_id, body: outer.to_string().into_bytes() }
+        Self { msg_id, body: outer.to_string().into_bytes(), monitor: monitor_s.map(Duration::from_secs) }
     }
 }
 

@@ -100,7 +100,8 @@ impl std::fmt::Debug for Host {
 impl std::fmt::Display for Host {
     /// `name:port`, as log lines name a broker.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}:{}", self.name, self.port)
+        let Self { name, port, .. } = self;
+        if name.contains(':') { write!(f, "[{name}]:{port}") } else { write!(f, "{name}:{port}") }
     }
 }
 
@@ -297,6 +298,7 @@ mod tests {
             let url = parse(&format!("rabbit://{text}/"));
             assert_eq!((url.hosts[0].name.as_str(), url.hosts[0].port), (name, port), "{text}");
         }
+        assert_eq!(parse("rabbit://[::1]/").hosts[0].to_string(), "[::1]:5672");
         assert_eq!(TransportUrl::parse("rabbit://[::1/"), Err(TransportUrlError::Ipv6));
         assert_eq!(TransportUrl::parse("rabbit://a,b:x/"), Err(TransportUrlError::Port(2)));
         for port in ["65536", "", "-1"] {

@@ -13,8 +13,8 @@ use super::envelope::{RemoteFailure, Reply, Says};
 const CALLS_MAX: usize = 10_000;
 /// Messages that a broker may have delivered twice (`oslo_messaging/_drivers/amqp.py`, `_MessageIdsCache`).
 const SEEN_MAX: usize = 16;
-/// News a waiter has not looked at yet: one return for each publish, and the reply.
-const NEWS_MAX: usize = 4;
+/// News a waiter has not looked at yet: a return for each publish, keep-alives, and the reply.
+const NEWS_MAX: usize = 8;
 
 /// What a waiter learns of its call.
 #[derive(Debug, PartialEq)]
@@ -24,6 +24,8 @@ pub(super) enum News {
         /// The broker's words
         reply_text: String,
     },
+    /// The server is at work.
+    Alive,
     /// The result.
     Done(Value),
     /// The server's exception.
@@ -91,7 +93,10 @@ impl Waiters {
         }
         let Some(entry) = table.calls.get_mut(&reply.msg_id) else { return Fate::Unknown };
         match reply.says {
-            Says::NotYet { result } => entry.result = result.or(entry.result.take()),
+            Says::NotYet { result } => entry.tell(|entry| {
+                entry.result = result.or(entry.result.take());
+                News::Alive
+            }),
             Says::Done(Value::Null) => {
                 entry.tell(|entry| News::Done(entry.result.take().unwrap_or(Value::Null)))
             }
@@ -110,10 +115,13 @@ impl Waiters {
 }
 
 impl Entry {
-    /// A waiter that does not look loses news, and times out.
+    /// A waiter that does not look loses news, and times out. What says nothing more must not take the place of
+    /// what does.
     fn tell(&mut self, news: impl FnOnce(&mut Self) -> News) {
         let news = news(self);
-        let _ = self.news.try_send(news);
+        if news != News::Alive || self.news.capacity() > NEWS_MAX / 2 {
+            let _ = self.news.try_send(news);
+        }
     }
 }
 
@@ -172,7 +180,7 @@ mod tests {
             waiters.deliver(reply("other", &number.to_string(), done(true)));
         }
         assert_eq!(waiters.deliver(reply("1", "a", done(true))), Fate::Delivered);
-        assert_eq!(news(&mut waiter), [News::Done(Value::Bool(true))]);
+        assert_eq!(news(&mut waiter), [News::Alive, News::Done(Value::Bool(true))]);
     }
 
     #[test]
@@ -181,7 +189,7 @@ mod tests {
         let mut waiter = waiters.register("1").unwrap();
         waiters.deliver(reply("1", "a", Says::NotYet { result: Some(Value::Bool(true)) }));
         waiters.deliver(reply("1", "b", Says::NotYet { result: None }));
-        assert_eq!(news(&mut waiter), []);
+        assert_eq!(news(&mut waiter), [News::Alive, News::Alive]);
         waiters.deliver(reply("1", "c", Says::Done(Value::Null)));
         assert_eq!(news(&mut waiter), [News::Done(Value::Bool(true))]);
     }
