@@ -116,6 +116,12 @@ impl Record {
         }
     }
 
+    /// Bytes of its text.
+    pub(super) fn len(&self) -> usize {
+        let exception = self.exception.as_ref().map_or(0, String::len);
+        self.message.len() + exception + self.instance_uuid.as_ref().map_or(0, String::len)
+    }
+
     /// The logger's name in Python's notation.
     pub(super) fn name(&self) -> String {
         self.target.replace("::", ".")

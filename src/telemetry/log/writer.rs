@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -16,8 +16,10 @@ use super::sink::Handler;
 use crate::telemetry::RateLimit;
 use crate::telemetry::metrics::metrics;
 
-/// Records that wait for the writer. With the longest messages they take 16 MiB.
-pub(super) const QUEUE_MAX: usize = 2_048;
+/// Records that wait for the writer: some seconds of a busy proxy at DEBUG.
+pub(super) const QUEUE_MAX: usize = 16_384;
+/// Bytes of text that wait with them.
+const QUEUE_BYTES_MAX: usize = 16 << 20;
 /// Pause between attempts to hand the writer a request while its queue is full.
 const RETRY: Duration = Duration::from_millis(5);
 /// Lines from WARNING on that are kept for the state report.
@@ -43,29 +45,37 @@ pub(super) struct Queue {
     sender: SyncSender<Request>,
     /// Records that were lost since the last report
     lost: Arc<AtomicU64>,
+    /// Bytes of text in the queue
+    bytes: Arc<AtomicUsize>,
     recent: Recent,
 }
 
 /// Starts the writer. It ends with the last [`Queue`].
 pub(super) fn start(setup: Setup, rate_limit: Option<RateLimit>, process: Process) -> io::Result<Queue> {
     let (sender, receiver) = sync_channel(QUEUE_MAX);
-    let (lost, recent) = (Arc::new(AtomicU64::new(0)), Recent::default());
+    let (lost, bytes, recent) =
+        (Arc::<AtomicU64>::default(), Arc::<AtomicUsize>::default(), Recent::default());
     let mut writer = Writer {
         setup,
         process,
         limiter: rate_limit.map(|limit| Limiter::new(limit, Instant::now())),
         lost: Arc::clone(&lost),
+        bytes: Arc::clone(&bytes),
         recent: Arc::clone(&recent),
         recent_format: Format::Plain(PlainFormat::new(Some(RECENT_FORMAT), None)),
     };
     thread::Builder::new().name("log".to_owned()).spawn(move || writer.run(&receiver))?;
-    Ok(Queue { sender, lost, recent })
+    Ok(Queue { sender, lost, bytes, recent })
 }
 
 impl Queue {
     /// Hands over a record, or counts it as lost. Never blocks.
     pub(super) fn send(&self, record: Record) {
-        if self.sender.try_send(Request::Write(Box::new(record))).is_err() {
+        let len = record.len();
+        let before = self.bytes.fetch_add(len, Ordering::Relaxed);
+        let fits = before.saturating_add(len) <= QUEUE_BYTES_MAX;
+        if !fits || self.sender.try_send(Request::Write(Box::new(record))).is_err() {
+            self.bytes.fetch_sub(len, Ordering::Relaxed);
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -107,6 +117,7 @@ struct Writer {
     process: Process,
     limiter: Option<Limiter>,
     lost: Arc<AtomicU64>,
+    bytes: Arc<AtomicUsize>,
     recent: Recent,
     recent_format: Format,
 }
@@ -125,7 +136,10 @@ impl Writer {
 
     fn take(&mut self, request: Request) {
         match request {
-            Request::Write(record) => self.judge(*record),
+            Request::Write(record) => {
+                self.bytes.fetch_sub(record.len(), Ordering::Relaxed);
+                self.judge(*record);
+            }
             Request::Reopen => {
                 self.flush();
                 self.setup.handlers.iter_mut().for_each(Handler::reopen);
