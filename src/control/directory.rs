@@ -34,7 +34,9 @@ impl Directory {
     /// Takes note of a relay's begin or end.
     pub(super) fn take(&mut self, notice: Notice, now_unix_s: i64) {
         match notice {
-            Notice::Relaying { number, peer, info } => {
+            Notice::Relaying { number, peer, mut info } => {
+                // Nobody is told of these, and the path can hold a session of the hypervisor.
+                (info.internal_access_path, info.access_url_base) = (None, None);
                 self.rows.insert(number, Row { peer, info, since_unix_s: now_unix_s });
             }
             Notice::Ended { number } => {

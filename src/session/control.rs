@@ -147,15 +147,15 @@ pub enum Notice {
 pub enum RecordEvent {
     /// The file is to be made.
     Open,
-    /// A data message, as websockify records it.
+    /// A data message, as websockify records it, or a piece of one.
     Message {
         /// Who sent it
         from: Side,
-        /// All of it
+        /// As much as there is of it
         bytes: Vec<u8>,
+        /// Whether further pieces follow
+        more: bool,
     },
-    /// Messages are missing here: [`RecordStream::take_lost`] knows how many.
-    Gap,
     /// Nothing more comes.
     End,
 }
@@ -165,8 +165,9 @@ impl fmt::Debug for RecordEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Open => f.write_str("Open"),
-            Self::Message { from, bytes } => write!(f, "Message({from}, {} bytes)", bytes.len()),
-            Self::Gap => f.write_str("Gap"),
+            Self::Message { from, bytes, more } => {
+                write!(f, "Message({from}, {} bytes{})", bytes.len(), if *more { ", more" } else { "" })
+            }
             Self::End => f.write_str("End"),
         }
     }

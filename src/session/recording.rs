@@ -10,11 +10,10 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Instant;
 
 use super::control::{Notice, RecordEvent};
-use super::limits::size;
 use super::{Context, LOG_TARGET, Outbox, Output, Side};
 
 /// One recording as its session and the recorder share it.
@@ -25,31 +24,58 @@ pub struct RecordStream {
     pub since: Instant,
     /// Bytes that wait for the recorder
     pub queued: AtomicU64,
-    lost_messages: AtomicU64,
-    lost_bytes: AtomicU64,
+    /// Messages that were not taken since somebody asked
+    lost: AtomicU64,
+    /// What became of the first pieces of the tenant's present message
+    message: AtomicU8,
 }
+
+/// No piece has come.
+const NONE: u8 = 0;
+/// All were taken.
+const TAKEN: u8 = 1;
+/// One was not, so the others are not either.
+const LOST: u8 = 2;
 
 impl RecordStream {
     /// A recording of which nothing waits.
     #[must_use]
     pub fn new(number: u64, since: Instant) -> Self {
-        let zero = AtomicU64::default;
-        Self { number, since, queued: zero(), lost_messages: zero(), lost_bytes: zero() }
+        let (queued, lost) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { number, since, queued, lost, message: AtomicU8::new(NONE) }
     }
 
-    /// Counts a message of `len` bytes that could not be taken. True for the first since
-    /// [`RecordStream::take_lost`]: a [`RecordEvent::Gap`] is due in its place.
+    /// Whether this piece belongs to a message of which another one was not taken.
     #[must_use]
-    pub fn lose(&self, len: u64) -> bool {
-        self.lost_bytes.fetch_add(len, Ordering::Relaxed);
-        self.lost_messages.fetch_add(1, Ordering::Relaxed) == 0
+    pub fn skips(&self, from: Side, more: bool) -> bool {
+        let skips = from == Side::Tenant && self.message.load(Ordering::Relaxed) == LOST;
+        if skips && !more {
+            self.message.store(NONE, Ordering::Relaxed);
+        }
+        skips
     }
 
-    /// Messages and bytes lost since the last call.
+    /// A message, or this piece of one, was taken.
+    pub fn took(&self, from: Side, more: bool) {
+        if from == Side::Tenant {
+            self.message.store(if more { TAKEN } else { NONE }, Ordering::Relaxed);
+        }
+    }
+
+    /// It could not be taken. True when the recorder has to be told in its place: for the first one since
+    /// [`RecordStream::take_lost`], and for one of which it has pieces.
     #[must_use]
-    pub fn take_lost(&self) -> Option<(u64, u64)> {
-        let messages = self.lost_messages.swap(0, Ordering::Relaxed);
-        (messages > 0).then(|| (messages, self.lost_bytes.swap(0, Ordering::Relaxed)))
+    pub fn lost(&self, from: Side, more: bool) -> bool {
+        let is_first = self.lost.fetch_add(1, Ordering::Relaxed) == 0;
+        let is_begun = from == Side::Tenant
+            && self.message.swap(if more { LOST } else { NONE }, Ordering::Relaxed) == TAKEN;
+        is_first || is_begun
+    }
+
+    /// Messages lost since the last call.
+    #[must_use]
+    pub fn take_lost(&self) -> u64 {
+        self.lost.swap(0, Ordering::Relaxed)
     }
 }
 
@@ -59,29 +85,20 @@ impl fmt::Debug for RecordStream {
     }
 }
 
-/// The session's end of its recording.
+/// The session's end of its recording. It keeps nothing of what it hands over, a message of many pieces
+/// included: only the recorder knows how much memory all sessions together have left.
 pub(super) struct Recording {
     stream: Arc<RecordStream>,
     /// What came before the token was accepted: one read's bytes at most. None from then on
-    held: Option<Vec<Vec<u8>>>,
-    /// The message that the tenant has not ended yet
-    partial: Vec<u8>,
-    /// Its length, which goes on where `partial` stops
-    partial_len: usize,
-    message_bytes_max: usize,
+    held: Option<Vec<RecordEvent>>,
 }
 
 impl Recording {
     /// A recording of the session that is upgraded now, if the operator wants one.
     pub(super) fn wanted(cx: &Context) -> Option<Box<Self>> {
         cx.settings.record.as_ref()?;
-        Some(Box::new(Self {
-            stream: Arc::new(RecordStream::new(cx.number, cx.now)),
-            held: Some(Vec::new()),
-            partial: Vec::new(),
-            partial_len: 0,
-            message_bytes_max: size(cx.settings.limits.record_session_bytes),
-        }))
+        let stream = Arc::new(RecordStream::new(cx.number, cx.now));
+        Some(Box::new(Self { stream, held: Some(Vec::new()) }))
     }
 
     /// The token was accepted: the file may be made.
@@ -92,41 +109,27 @@ impl Recording {
             tracing::info!(target: LOG_TARGET, client = %cx.peer.ip(), "opening record file: {path}.{}", cx.number);
         }
         self.tell(RecordEvent::Open, out);
-        for bytes in held {
-            self.tell(RecordEvent::Message { from: Side::Tenant, bytes }, out);
+        for event in held {
+            self.tell(event, out);
         }
     }
 
     /// A piece of a message came from the tenant.
     pub(super) fn received(&mut self, piece: &[u8], message_end: bool, out: &mut Outbox) {
-        self.partial_len = self.partial_len.saturating_add(piece.len());
-        let fits = self.partial_len <= self.message_bytes_max;
-        if fits {
-            self.partial.extend_from_slice(piece);
-        } else {
-            self.partial = Vec::new();
-        }
-        if !message_end {
-            return;
-        }
-        let bytes = std::mem::take(&mut self.partial);
-        let len = std::mem::take(&mut self.partial_len);
+        let event = RecordEvent::Message { from: Side::Tenant, bytes: piece.to_vec(), more: !message_end };
         match &mut self.held {
-            _ if !fits => {
-                let gap = self.stream.lose(len as u64);
-                if gap && self.held.is_none() {
-                    self.tell(RecordEvent::Gap, out);
-                }
-            }
-            Some(held) => held.push(bytes),
-            None => self.tell(RecordEvent::Message { from: Side::Tenant, bytes }, out),
+            Some(held) => held.push(event),
+            None => self.tell(event, out),
         }
     }
 
     /// A message goes to the tenant.
     pub(super) fn sent(&mut self, payload: &[u8], out: &mut Outbox) {
         if self.held.is_none() {
-            self.tell(RecordEvent::Message { from: Side::Compute, bytes: payload.to_vec() }, out);
+            self.tell(
+                RecordEvent::Message { from: Side::Compute, bytes: payload.to_vec(), more: false },
+                out,
+            );
         }
     }
 

@@ -23,7 +23,7 @@ impl Notices {
                 let number = stream.number;
                 match event {
                     RecordEvent::Open => self.recordings.insert(number, true).is_none(),
-                    RecordEvent::Message { .. } | RecordEvent::Gap => {
+                    RecordEvent::Message { .. } => {
                         self.messages += 1;
                         self.recordings.get(&number) == Some(&true)
                     }

@@ -44,6 +44,11 @@ enum Job {
         event: RecordEvent,
         at: Instant,
     },
+    /// Messages are missing here, among them the one of this side that has begun.
+    Gap {
+        stream: Arc<RecordStream>,
+        from: Side,
+    },
     /// The process ends: complete what is open.
     Finish,
 }
@@ -63,7 +68,7 @@ impl Recorder {
         let (jobs, receiver) = channel();
         let (finished_sender, finished) = sync_channel(1);
         let queued = Arc::new(AtomicU64::new(0));
-        let mut writer = Writer { path, tapes: HashMap::new(), queued: Arc::clone(&queued) };
+        let mut writer = Writer::new(path, Arc::clone(&queued));
         thread::Builder::new().name("recorder".to_owned()).spawn(move || {
             writer.run(&receiver);
             // Nobody may be waiting for it.
@@ -94,18 +99,22 @@ impl Recorder {
 impl RecorderQueue {
     /// Takes an event that happened at `at`, and returns at once.
     pub(super) fn take(&self, stream: Arc<RecordStream>, event: RecordEvent, at: Instant) {
-        if let RecordEvent::Message { bytes, .. } = &event {
-            let len = cost(bytes.len());
+        if let RecordEvent::Message { from, bytes, more } = &event {
+            let (from, more, len) = (*from, *more, cost(bytes.len()));
+            if stream.skips(from, more) {
+                return;
+            }
             let waiting = stream.queued.fetch_add(len, Ordering::Relaxed).saturating_add(len);
             let of_all = self.queued.fetch_add(len, Ordering::Relaxed).saturating_add(len);
             if waiting > self.session_bytes_max || of_all > self.bytes_max {
                 stream.queued.fetch_sub(len, Ordering::Relaxed);
                 self.queued.fetch_sub(len, Ordering::Relaxed);
-                if stream.lose(bytes.len() as u64) {
-                    let _ = self.jobs.send(Job::Event { stream, event: RecordEvent::Gap, at });
+                if stream.lost(from, more) {
+                    let _ = self.jobs.send(Job::Gap { stream, from });
                 }
                 return;
             }
+            stream.took(from, more);
         }
         // Fails only when the process ends.
         let _ = self.jobs.send(Job::Event { stream, event, at });
@@ -119,12 +128,26 @@ fn cost(len: usize) -> u64 {
 /// The thread.
 struct Writer {
     path: PathBuf,
-    /// Open recordings by their sessions' numbers; none for one that failed
-    tapes: HashMap<u64, Option<Tape>>,
+    /// By their sessions' numbers
+    recordings: HashMap<u64, Recording>,
     queued: Arc<AtomicU64>,
 }
 
+/// What is open of one session.
+#[derive(Default)]
+struct Recording {
+    /// None once it failed
+    tape: Option<Tape>,
+    /// The first pieces of a message of the tenant's. They count as waiting.
+    begun: Vec<u8>,
+    begun_cost: u64,
+}
+
 impl Writer {
+    fn new(path: PathBuf, queued: Arc<AtomicU64>) -> Self {
+        Self { path, recordings: HashMap::new(), queued }
+    }
+
     fn run(&mut self, jobs: &Receiver<Job>) {
         loop {
             let job = match jobs.try_recv() {
@@ -138,12 +161,18 @@ impl Writer {
             };
             match job {
                 Job::Event { stream, event, at } => self.event(&stream, event, at),
+                Job::Gap { stream, from } => {
+                    if from == Side::Tenant {
+                        self.give_up(&stream);
+                    }
+                    self.note_loss(&stream);
+                }
                 Job::Finish => break,
             }
         }
         // Whoever is left was cut off with the process: complete all the same.
-        for (number, tape) in std::mem::take(&mut self.tapes) {
-            if let Some(tape) = tape {
+        for (number, recording) in std::mem::take(&mut self.recordings) {
+            if let Some(tape) = recording.tape {
                 finish(tape, number);
             }
         }
@@ -152,20 +181,48 @@ impl Writer {
     fn event(&mut self, stream: &RecordStream, event: RecordEvent, at: Instant) {
         match event {
             RecordEvent::Open => self.open(stream),
-            RecordEvent::Gap => self.note_loss(stream),
-            RecordEvent::Message { from, bytes } => {
-                self.message(stream, from, &bytes, at);
-                let len = cost(bytes.len());
-                stream.queued.fetch_sub(len, Ordering::Relaxed);
-                self.queued.fetch_sub(len, Ordering::Relaxed);
+            RecordEvent::Message { from, bytes, more } => {
+                let Some(recording) = self.recordings.get_mut(&stream.number) else {
+                    return self.release(stream, cost(bytes.len()));
+                };
+                if more {
+                    recording.begun_cost += cost(bytes.len());
+                    recording.begun.extend_from_slice(&bytes);
+                    return;
+                }
+                let since = at.saturating_duration_since(stream.since);
+                if from == Side::Tenant && recording.begun_cost > 0 {
+                    let mut whole = std::mem::take(&mut recording.begun);
+                    whole.extend_from_slice(&bytes);
+                    self.write(stream.number, |tape| tape.message(from, since, &whole));
+                    self.give_up(stream);
+                } else {
+                    self.write(stream.number, |tape| tape.message(from, since, &bytes));
+                }
+                self.release(stream, cost(bytes.len()));
             }
             RecordEvent::End => {
+                self.give_up(stream);
                 self.note_loss(stream);
-                if let Some(Some(tape)) = self.tapes.remove(&stream.number) {
+                if let Some(Recording { tape: Some(tape), .. }) = self.recordings.remove(&stream.number) {
                     finish(tape, stream.number);
                 }
             }
         }
+    }
+
+    /// Forgets the pieces of a message that will not be whole, or has been written.
+    fn give_up(&mut self, stream: &RecordStream) {
+        if let Some(recording) = self.recordings.get_mut(&stream.number) {
+            let cost = std::mem::take(&mut recording.begun_cost);
+            recording.begun = Vec::new();
+            self.release(stream, cost);
+        }
+    }
+
+    fn release(&self, stream: &RecordStream, cost: u64) {
+        stream.queued.fetch_sub(cost, Ordering::Relaxed);
+        self.queued.fetch_sub(cost, Ordering::Relaxed);
     }
 
     fn open(&mut self, stream: &RecordStream) {
@@ -180,43 +237,47 @@ impl Writer {
                 None
             }
         };
-        self.tapes.insert(stream.number, tape);
-    }
-
-    fn message(&mut self, stream: &RecordStream, from: Side, bytes: &[u8], at: Instant) {
-        let since = at.saturating_duration_since(stream.since);
-        self.write(stream.number, |tape| tape.message(from, since, bytes));
+        self.recordings.insert(stream.number, Recording { tape, ..Recording::default() });
     }
 
     /// Says in the recording and in the log that messages are missing here.
     fn note_loss(&mut self, stream: &RecordStream) {
-        let Some((messages, bytes)) = stream.take_lost() else { return };
-        metrics().recorder_errors.of(RecorderError::Overrun).add(messages);
-        if self.tapes.get(&stream.number).is_some_and(Option::is_some) {
-            let number = stream.number;
-            warn!(target: LOG_TARGET, "{number:3}: the recording lacks {messages} messages, of {bytes} bytes: they did not fit the queue (record_session_bytes, record_queue_bytes)");
-            self.write(number, |tape| tape.gap(messages, bytes));
+        let lost = stream.take_lost();
+        if lost == 0 {
+            return;
+        }
+        metrics().recorder_errors.of(RecorderError::Overrun).add(lost);
+        let number = stream.number;
+        if self.recordings.get(&number).is_some_and(|recording| recording.tape.is_some()) {
+            warn!(
+                target: LOG_TARGET,
+                "{number:3}: the recording lacks {lost} messages, which did not fit its queue \
+                 (record_session_bytes, record_queue_bytes)"
+            );
+            self.write(number, |tape| tape.gap(lost));
         }
     }
 
     fn write(&mut self, number: u64, write: impl FnOnce(&mut Tape) -> io::Result<()>) {
-        if let Some(slot) = self.tapes.get_mut(&number)
-            && let Some(tape) = slot
-            && let Err(reason) = write(tape)
-        {
-            failed(tape, number, &reason);
-            *slot = None;
+        if let Some(recording) = self.recordings.get_mut(&number) {
+            recording.write(number, write);
         }
     }
 
     fn flush(&mut self) {
-        for (number, slot) in &mut self.tapes {
-            if let Some(tape) = slot
-                && let Err(reason) = tape.flush()
-            {
-                failed(tape, *number, &reason);
-                *slot = None;
-            }
+        for (number, recording) in &mut self.recordings {
+            recording.write(*number, Tape::flush);
+        }
+    }
+}
+
+impl Recording {
+    fn write(&mut self, number: u64, write: impl FnOnce(&mut Tape) -> io::Result<()>) {
+        if let Some(tape) = &mut self.tape
+            && let Err(reason) = write(tape)
+        {
+            failed(tape, number, &reason);
+            self.tape = None;
         }
     }
 }
@@ -255,7 +316,7 @@ mod tests {
     }
 
     fn message(from: Side, bytes: &[u8]) -> RecordEvent {
-        RecordEvent::Message { from, bytes: bytes.to_vec() }
+        RecordEvent::Message { from, bytes: bytes.to_vec(), more: false }
     }
 
     fn lines(path: &Path) -> Vec<String> {
@@ -328,19 +389,60 @@ mod tests {
         }
         queue.take(Arc::clone(&one), RecordEvent::End, now);
         drop(queue);
-        let mut writer = Writer { path: directory.join("rec"), tapes: HashMap::new(), queued };
+        let mut writer = Writer::new(directory.join("rec"), queued);
         writer.run(&receiver);
         let expected = [
             "var VNC_frame_data = [",
             "'{0{first',",
             "'{0{second',",
             "'{0{third',",
-            "// messages are missing here: 2, of 11 bytes",
+            "// 2 messages are missing here",
             "'EOF'];",
         ];
         assert_eq!(lines(&directory.join("rec.1")), expected);
         assert_eq!(writer.queued.load(Ordering::Relaxed), 0);
         assert_eq!(one.queued.load(Ordering::Relaxed), 0);
+        fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn a_message_of_many_pieces_is_one_line_and_its_pieces_count_while_it_lasts() {
+        let directory = directory("pieces");
+        let (jobs, receiver) = channel();
+        let queued = Arc::new(AtomicU64::new(0));
+        let queue =
+            RecorderQueue { jobs, queued: Arc::clone(&queued), session_bytes_max: 1_000, bytes_max: 1_000 };
+        let now = Instant::now();
+        let one = stream(1, now);
+        let piece = |from, bytes: &[u8], more| {
+            let event = RecordEvent::Message { from, bytes: bytes.to_vec(), more };
+            queue.take(Arc::clone(&one), event, now);
+        };
+        queue.take(Arc::clone(&one), RecordEvent::Open, now);
+        piece(Side::Tenant, b"in ", true);
+        piece(Side::Compute, b"between", false);
+        piece(Side::Tenant, b"pieces", false);
+        // The second piece of this one is too much, so the third, which is not, is left out too.
+        piece(Side::Tenant, b"lost", true);
+        piece(Side::Tenant, &[b'x'; 900], true);
+        piece(Side::Tenant, b"lost", false);
+        piece(Side::Tenant, b"short", false);
+        queue.take(Arc::clone(&one), RecordEvent::End, now);
+        drop(queue);
+        let mut writer = Writer::new(directory.join("rec"), queued);
+        writer.run(&receiver);
+        assert_eq!(
+            lines(&directory.join("rec.1")),
+            [
+                "var VNC_frame_data = [",
+                "'{0{between',",
+                "'}0}in pieces',",
+                "// 1 messages are missing here",
+                "'}0}short',",
+                "'EOF'];",
+            ]
+        );
+        assert_eq!((writer.queued.load(Ordering::Relaxed), one.queued.load(Ordering::Relaxed)), (0, 0));
         fs::remove_dir_all(directory).unwrap();
     }
 

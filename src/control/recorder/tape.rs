@@ -71,9 +71,8 @@ impl Tape {
     }
 
     /// Says that messages are missing, in a comment, which a page that loads the array skips.
-    pub(super) fn gap(&mut self, messages: u64, bytes: u64) -> io::Result<()> {
-        let text = format!("// messages are missing here: {messages}, of {bytes} bytes\n");
-        self.put(text.as_bytes())
+    pub(super) fn gap(&mut self, messages: u64) -> io::Result<()> {
+        self.put(format!("// {messages} messages are missing here\n").as_bytes())
     }
 
     /// Completes the array.
