@@ -14,6 +14,9 @@ use crate::console::ConnectInfo;
 use crate::proto::bytes::Chunk;
 use crate::proto::rfb::{Negotiation, Progress, RfbError, Step, Transmit};
 
+/// The logger name of Nova's lines about the handshake.
+const RFB_TARGET: &str = "nova.console.securityproxy.rfb";
+
 /// A connected VNC console whose two sides have not agreed on security yet.
 #[derive(Debug)]
 pub(super) struct Securing {
@@ -150,6 +153,9 @@ impl Securing {
         let waited_for = self.negotiation.waiting_for();
         let mut transmits = Vec::new();
         let progress = self.negotiation.receive(from, bytes, &mut transmits);
+        for note in self.negotiation.take_notes() {
+            tracing::debug!(target: RFB_TARGET, request = cx.number, "{note}");
+        }
         self.transmit(&transmits, out);
         match progress {
             Ok(Progress::Continue) => {
@@ -158,7 +164,7 @@ impl Securing {
             }
             Ok(Progress::Established(residue)) => {
                 tracing::info!(
-                    target: "nova.console.securityproxy.rfb",
+                    target: RFB_TARGET,
                     request = cx.number,
                     "Finished security handshake, resuming normal proxy mode using secured socket"
                 );

@@ -9,6 +9,7 @@ use super::program::{INSTANCE, Options, Program};
 
 on_both_engines! {
     a_session_leaves_novas_lines_in_novas_order,
+    the_handshake_is_told_at_debug_in_novas_words,
     no_sink_shows_a_token_at_any_level,
 }
 
@@ -80,6 +81,39 @@ fn a_session_leaves_novas_lines_in_novas_order(engine: &str) {
     // One session, one request id; the next session has another.
     let ids: Vec<&str> = lines.iter().filter_map(|line| Some(&line[line.find("req-")?..][..40])).collect();
     assert!(ids[..5].iter().all(|id| *id == ids[0]) && ids[5] != ids[0], "{ids:?}");
+}
+
+fn the_handshake_is_told_at_debug_in_novas_words(engine: &str) {
+    let default = "debug = true\nweb =\nlogging_debug_format_suffix =";
+    let program = Program::start(&Options { default, ..Options::on(engine) });
+    let (port, compute) = compute::serve(|mut stream| {
+        stream.write_all(b"RFB 003.008\n").unwrap();
+        compute::read(&mut stream, 12);
+        stream.write_all(&[3, 19, 200, 1]).unwrap();
+        compute::read(&mut stream, 1);
+        stream.write_all(&[0; 4]).unwrap();
+    });
+    let token = program.token("novnc", port, 600);
+    let mut client = Client::upgrade(program.address, &format!("/?token={token}"), &[]);
+    client.rfb_handshake();
+    compute.join().unwrap();
+    program.wait_for_log(&format!(": 127.0.0.1:{port}: Websocket client or target closed"));
+    let log = program.log();
+    let lines: Vec<&str> = log
+        .lines()
+        .filter(|line| line.contains("DEBUG nova.console.securityproxy.rfb [None req-"))
+        .map(|line| line.split_once(" - - - - - -] ").unwrap().1)
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            "Got version string 'RFB 003.008' from compute node",
+            "Server sent security types: 19 (VENCRYPT), 200 (unknown), 1 (NONE)",
+            "Got version string 'RFB 003.008' from tenant",
+            "Using security type 1 (NONE) with server, 1 (NONE) with client",
+        ],
+        "{log}"
+    );
 }
 
 fn no_sink_shows_a_token_at_any_level(engine: &str) {

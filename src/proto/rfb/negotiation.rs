@@ -30,6 +30,7 @@ use super::compute::{self, Answer};
 use super::error::RfbError;
 use super::inbox::Inbox;
 use super::message::Transmit;
+use super::note::Note;
 use super::progress::{Progress, Residue};
 use super::reason::{Reason, ReasonReader};
 use super::security::{AuthScheme, AuthSchemes, SecurityType, SecurityTypes};
@@ -60,6 +61,7 @@ pub struct Negotiation {
     compute: Inbox<COMPUTE_HELD_BYTES_MAX>,
     tenant: Inbox<TENANT_HELD_BYTES_MAX>,
     state: State,
+    notes: Vec<Note>,
 }
 
 /// What the next message is expected to be, with what must be remembered until it comes.
@@ -105,7 +107,13 @@ impl Negotiation {
             compute: Inbox::new(),
             tenant: Inbox::new(),
             state: State::ComputeVersion,
+            notes: Vec::new(),
         }
+    }
+
+    /// What has happened since the last call, for the log: a handful in all.
+    pub fn take_notes(&mut self) -> Vec<Note> {
+        mem::take(&mut self.notes)
     }
 
     /// Takes bytes of one side, in any pieces, and appends what is to be sent to `out`.
@@ -224,12 +232,14 @@ impl Negotiation {
                     return Ok(Turn::Wait(State::TenantVersion(offer)));
                 };
                 tenant::accept_version(&bytes)?;
+                self.notes.push(Note::Version(Side::Tenant, bytes));
                 out.push(tenant::security_types());
                 Ok(Turn::Next(State::TenantChoice(offer)))
             }
             State::Refused(reason) => {
                 let Some(bytes) = self.tenant.take() else { return Ok(Turn::Wait(State::Refused(reason))) };
                 tenant::accept_version(&bytes)?;
+                self.notes.push(Note::Version(Side::Tenant, bytes));
                 out.push(tenant::refused(&reason));
                 Err(RfbError::Refused { reason })
             }
@@ -249,6 +259,7 @@ impl Negotiation {
     fn compute_version(&mut self, out: &mut Vec<Transmit>) -> Result<Turn, RfbError> {
         let Some(bytes) = self.compute.take() else { return Ok(Turn::Wait(State::ComputeVersion)) };
         compute::accept_version(&bytes)?;
+        self.notes.push(Note::Version(Side::Compute, bytes));
         out.push(compute::version());
         out.push(tenant::version());
         Ok(Turn::Next(State::SecurityTypes))
@@ -258,10 +269,13 @@ impl Negotiation {
         Turn::Next(match compute::read_answer(&mut self.compute) {
             None => return Turn::Wait(State::SecurityTypes),
             Some(Answer::Refusal) => State::RefusalReason(ReasonReader::default()),
-            Some(Answer::Types(offered)) => State::TenantVersion(match self.schemes.choose(&offered) {
-                Some(chosen) => Offer::Usable(chosen),
-                None => Offer::Unusable(offered),
-            }),
+            Some(Answer::Types(offered)) => {
+                self.notes.push(Note::Offered(offered.clone()));
+                State::TenantVersion(match self.schemes.choose(&offered) {
+                    Some(chosen) => Offer::Usable(chosen),
+                    None => Offer::Unusable(offered),
+                })
+            }
         })
     }
 
@@ -275,6 +289,7 @@ impl Negotiation {
         }
         match offer {
             Offer::Usable(chosen) => {
+                self.notes.push(Note::Chosen(chosen));
                 out.push(compute::choice(chosen));
                 Ok(Turn::Next(State::SecurityResult))
             }

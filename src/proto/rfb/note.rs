@@ -1,0 +1,33 @@
+//! [`Note`]: what of a handshake is worth a line in a log at DEBUG.
+
+use std::fmt;
+
+use super::security::{SecurityType, SecurityTypes};
+use super::version::ProtocolVersion;
+use crate::proto::Side;
+
+/// Something that happened. Its text is Nova's (`nova/console/securityproxy/rfb.py`, `connect`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// A side's version was read, and will do
+    Version(Side, [u8; ProtocolVersion::LEN]),
+    /// What the compute node offers
+    Offered(SecurityTypes),
+    /// What the compute node was told
+    Chosen(SecurityType),
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Version(side, bytes) => {
+                let side = if *side == Side::Compute { "compute node" } else { "tenant" };
+                write!(f, "Got version string '{}' from {side}", bytes.trim_ascii_end().escape_ascii())
+            }
+            Self::Offered(types) => write!(f, "Server sent security types: {types}"),
+            Self::Chosen(chosen) => {
+                write!(f, "Using security type {chosen} with server, {} with client", SecurityType::NONE)
+            }
+        }
+    }
+}
