@@ -16,6 +16,8 @@ mod formats;
 #[allow(dead_code, reason = "other tests use the rest")]
 #[path = "proxy/live.rs"]
 mod live;
+#[path = "logging/panics.rs"]
+mod panics;
 #[path = "logging/peer.rs"]
 mod peer;
 #[allow(dead_code, reason = "other tests use the rest")]

@@ -69,7 +69,7 @@ pub enum Refusal {
     #[error("the compute node's name could not be resolved: {0}")]
     Resolve(String),
     /// No address of the compute node took the connection.
-    #[error("{0}")]
+    #[error("{}", errno(.0))]
     Unreachable(io::Error),
     /// The CONNECT preamble of `internal_access_path` failed.
     /// Begins with Nova's text (`nova/exception.py`, `InvalidConnectionInfo`).
@@ -78,6 +78,15 @@ pub enum Refusal {
     /// The control thread has too much to do.
     #[error(transparent)]
     Overloaded(Overloaded),
+}
+
+/// As `str` of Python's OSError, which Nova logs: `[Errno 111] Connection refused`.
+fn errno(error: &io::Error) -> String {
+    let text = error.to_string();
+    match error.raw_os_error() {
+        Some(number) => format!("[Errno {number}] {}", text.split(" (os error").next().unwrap_or_default()),
+        None => text,
+    }
 }
 
 impl Refusal {

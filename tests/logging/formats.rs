@@ -1,12 +1,14 @@
 //! Formats and filters: the same options, the same records, the same lines.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::Path;
 
 use consolegate::telemetry::{Formats, LogSettings, RateLimit, Rotation};
 use serde_json::{Value, json};
 
 use crate::peer::{Peer, Scratch, neutral, write};
+use crate::program::{Options, Program};
 
 /// Nova's own settings, with a suffix at DEBUG that both sides can write.
 fn settings(file: &Path) -> LogSettings {
@@ -91,8 +93,8 @@ fn lines_are_those_of_oslo_log() {
         let mut settings = settings(&ours);
         change(&mut settings);
         assert_eq!(write(&settings), None, "{name}");
-        let theirs = neutral(&std::fs::read_to_string(theirs).unwrap());
-        let ours = neutral(&std::fs::read_to_string(ours).unwrap());
+        let theirs = neutral(&fs::read_to_string(theirs).unwrap());
+        let ours = neutral(&fs::read_to_string(ours).unwrap());
         assert!(theirs.len() >= 3, "{name}: {theirs:?}");
         assert_eq!(ours, theirs, "{name}");
     }
@@ -106,7 +108,7 @@ fn json_objects_have_the_keys_and_values_of_oslo_log() {
     assert_eq!(Peer::start().write(&options, None), None);
     assert_eq!(write(&LogSettings { json: true, ..settings(&ours) }), None);
     let objects = |path: &Path| -> Vec<BTreeMap<String, Value>> {
-        let text = std::fs::read_to_string(path).unwrap();
+        let text = fs::read_to_string(path).unwrap();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     };
     let (theirs, ours) = (objects(&theirs), objects(&ours));
@@ -149,6 +151,36 @@ fn json_objects_have_the_keys_and_values_of_oslo_log() {
 }
 
 #[test]
+fn colours_end_each_line_and_stand_where_the_format_wants_them() {
+    let scratch = Scratch::new();
+    let text = |name: &str, class: &str| {
+        format!(
+            "[loggers]\nkeys=root\n[handlers]\nkeys=h\n[formatters]\nkeys=f\n[logger_root]\nlevel=INFO\nhandlers=h\n\
+             [handler_h]\nclass={class}\nargs=(open('{}', 'a'),)\nformatter=f\n\
+             [formatter_f]\nclass=oslo_log.formatters.ContextFormatter\n",
+            scratch.path(name).display()
+        )
+    };
+    // Ours has no `open`: standard output is asked for, in a process of its own.
+    fs::write(scratch.path("theirs.ini"), text("theirs", "oslo_log.handlers.ColorHandler")).unwrap();
+    let options = json!({
+        "logging_default_format_string": "%(color)s%(levelname)s %(message)s",
+        "logging_context_format_string": "%(message)s",
+    });
+    assert_eq!(Peer::start().write(&options, Some(&scratch.path("theirs.ini"))), None);
+    let theirs = scratch.read("theirs");
+    assert!(theirs.starts_with("\x1b[00;36mINFO WebSocket server settings:\x1b[00m\n"), "{theirs:?}");
+    let program = Program::start(&Options {
+        name: "nova-serialproxy",
+        default: "log_color = true\nlogging_default_format_string = %(color)s%(levelname)s %(message)s",
+        ..Options::on("epoll")
+    });
+    program.wait_for_log("\x1b[00;36mINFO WebSocket server settings:\x1b[00m\n");
+    program.wait_for_log("\x1b[01;33mWARNING [consolegate] port_check = off");
+    assert!(program.log().lines().all(|line| line.ends_with("\x1b[00m")), "{}", program.log());
+}
+
+#[test]
 fn files_are_put_aside_by_size_where_python_does() {
     let scratch = Scratch::new();
     let file = |name: &str| {
@@ -159,8 +191,8 @@ fn files_are_put_aside_by_size_where_python_does() {
             scratch.path(name).display()
         )
     };
-    std::fs::write(scratch.path("theirs.ini"), file("theirs")).unwrap();
-    std::fs::write(scratch.path("ours.ini"), file("ours")).unwrap();
+    fs::write(scratch.path("theirs.ini"), file("theirs")).unwrap();
+    fs::write(scratch.path("ours.ini"), file("ours")).unwrap();
     assert_eq!(Peer::start().write(&json!({}), Some(&scratch.path("theirs.ini"))), None);
     let mut settings = settings(&scratch.path("unused"));
     settings.config = Some(scratch.path("ours.ini"));

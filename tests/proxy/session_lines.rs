@@ -43,6 +43,9 @@ fn a_session_leaves_novas_lines_in_novas_order(engine: &str) {
     let mut refused = Client::upgrade(program.address, "/?token=unknown", &[]);
     refused.rest();
     program.wait_for_log("handler exception");
+    let dead = program.token("novnc", compute::dead_port(), 601);
+    Client::upgrade(program.address, &format!("/?token={dead}"), &[]).rest();
+    program.wait_for_log("Errno");
 
     let log = program.log();
     let from = log.find("WebSocket connection").map(|at| log[..at].rfind('\n').unwrap() + 1).unwrap();
@@ -50,15 +53,14 @@ fn a_session_leaves_novas_lines_in_novas_order(engine: &str) {
     let proxy = "INFO nova.console.websocketproxy";
     let (before, after) = ("[-] 127.0.0.1 - - [#/Nov/# #:#:#] 127.0.0.1:", "[None req-~ - - - - - -]");
     let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let connect_info = format!(
+        "{proxy} {after}   #: connect info: ConsoleAuthToken(access_url_base='http://#.#.#.#:#/vnc_lite.html',\
+         console_type='novnc',host='#.#.#.#',instance_uuid=~,internal_access_path=None,port=#,token='***')"
+    );
     let expected = [
         format!("{proxy} {before} Plain non-SSL (ws://) WebSocket connection"),
         format!("{proxy} {before} Path: '/websockify?token=***'"),
-        format!(
-            "{proxy} {after}   #: connect info: ConsoleAuthToken(access_url_base='http://{}/vnc_lite.html',\
-             console_type='novnc',host='#.#.#.#',instance_uuid=~,internal_access_path=None,port=#,token='***')",
-            "127.0.0.1:#"
-        )
-        .replace("127.0.0.1:#", "#.#.#.#:#"),
+        connect_info.clone(),
         format!("{proxy} {after}   #: connecting to: 127.0.0.1:#"),
         format!(
             "INFO nova.console.securityproxy.rfb {after} Finished security handshake, resuming normal proxy mode \
@@ -72,6 +74,11 @@ fn a_session_leaves_novas_lines_in_novas_order(engine: &str) {
         format!("{proxy} {before} Plain non-SSL (ws://) WebSocket connection"),
         format!("{proxy} {before} Path: '/?token=***'"),
         format!("{proxy} {after} handler exception: The token '***' is invalid or has expired"),
+        format!("{proxy} {before} Plain non-SSL (ws://) WebSocket connection"),
+        format!("{proxy} {before} Path: '/?token=***'"),
+        connect_info,
+        format!("{proxy} {after}   #: connecting to: 127.0.0.1:#"),
+        format!("{proxy} {after} handler exception: [Errno 111] Connection refused"),
     ];
     assert_eq!(lines.len(), expected.len(), "{log}");
     for (line, pattern) in lines.iter().zip(&expected) {

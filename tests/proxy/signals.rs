@@ -190,6 +190,35 @@ fn a_state_report_is_written_when_asked_for_and_shows_no_secret(engine: &str) {
     live.close();
 }
 
+/// A logging file whose root logger has this level.
+fn logging_file(level: &str) -> String {
+    format!(
+        "[loggers]\nkeys=root\n[handlers]\nkeys=h\n[formatters]\nkeys=f\n[logger_root]\nlevel={level}\nhandlers=h\n\
+         [handler_h]\nclass=StreamHandler\nargs=(sys.stdout,)\nformatter=f\n\
+         [formatter_f]\nformat=%(levelname)s of %(name)s: %(message)s\n"
+    )
+}
+
+#[test]
+fn a_logging_file_is_read_again_when_it_changes_and_a_broken_one_is_not_used() {
+    let default = "log_config_append = logging.ini";
+    let program = Program::start_with(&options("epoll", default, "port_check = off", ""), |command| {
+        fs::write(command.get_current_dir().unwrap().join("logging.ini"), logging_file("INFO")).unwrap();
+    });
+    program.wait_for_log("INFO of nova.console.websocketproxy: WebSocket server settings:");
+    fs::write(program.directory.join("logging.ini"), logging_file("DEBUG")).unwrap();
+    // Nobody sends a signal.
+    program.wait_for_log("The logging configuration was read again: ");
+    drop(TcpStream::connect(program.address).unwrap());
+    program.wait_for_log("DEBUG of nova.console.websocketproxy: 127.0.0.1: new handler Process");
+    fs::write(program.directory.join("logging.ini"), "[loggers]\nkeys=root\n").unwrap();
+    signal(&program, Signal::SIGHUP);
+    program.wait_for_log("ERROR of consolegate.serve.reload: Error loading logging config ");
+    let before = program.log().matches("new handler Process").count();
+    drop(TcpStream::connect(program.address).unwrap());
+    wait_for("the next line", &program, || program.log().matches("new handler Process").count() > before);
+}
+
 #[test]
 fn a_service_manager_is_told() {
     let directory = super::program::directory();

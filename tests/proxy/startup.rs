@@ -16,12 +16,27 @@ on_both_engines! {
 fn exit_statuses_are_novas() {
     let directory = directory();
     fs::write(directory.join("empty.conf"), "[DEFAULT]\n").unwrap();
+    fs::write(directory.join("levels.conf"), "[DEFAULT]\ndefault_log_levels = nova=LOUD\n").unwrap();
+    let weekday = "[DEFAULT]\nlog_rotation_type = Interval\nlog_rotate_interval_type = weekday\nlog_rotate_interval = 7\n";
+    fs::write(directory.join("weekday.conf"), weekday).unwrap();
     for (arguments, status, stream_text) in [
         (&["--version"][..], 0, env!("CARGO_PKG_VERSION")),
         (&["--help"], 0, "--vnc-novncproxy_port"),
         (&["--bogus"], 2, "nova-novncproxy: error: unrecognized arguments: --bogus"),
         (&["--config-file", "missing.conf"], 1, "Failed to find some config files: "),
         (&["--config-file", "empty.conf", "--web", "nowhere"], 255, "Can not find html/js files at nowhere."),
+        (
+            &["--config-file", "empty.conf", "--web=", "--log-config-append", "none.ini"],
+            1,
+            "none.ini: [Errno 2] No such file or directory: '",
+        ),
+        (
+            &["--config-file", "empty.conf", "--web=", "--use-syslog", "--syslog-log-facility", "local9"],
+            1,
+            "syslog facility must be one of: 'LOG_KERN', 'LOG_USER', 'LOG_MAIL', ",
+        ),
+        (&["--config-file", "levels.conf", "--web="], 1, "Unknown level: 'LOUD'"),
+        (&["--config-file", "weekday.conf", "--web="], 1, "Invalid day specified for weekly rollover: w7"),
         (
             &["--config-file", "empty.conf", "--vnc-novncproxy_port", "99999"],
             1,
