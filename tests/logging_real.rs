@@ -11,6 +11,8 @@ mod compute;
 mod config_file;
 #[path = "logging/datagrams.rs"]
 mod datagrams;
+#[path = "logging/destinations.rs"]
+mod destinations;
 #[path = "logging/formats.rs"]
 mod formats;
 #[allow(dead_code, reason = "other tests use the rest")]

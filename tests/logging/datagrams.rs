@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use consolegate::telemetry::{LogSettings, Sockets};
 
-use crate::peer::{INSTANCE, Scratch, write};
+use serde_json::json;
+
+use crate::peer::{INSTANCE, Peer, Scratch, neutral, write};
 
 fn settings(scratch: &Scratch) -> LogSettings {
     LogSettings {
@@ -53,6 +55,13 @@ fn syslog_gets_what_the_c_library_would_send() {
         let (date, rest) = rest.split_at(15);
         assert_eq!(date.split_whitespace().count(), 3, "{text}");
         assert!(rest.starts_with(" nova-novncproxy: 20") && !rest.contains('\n'), "{text}");
+    }
+    let options = json!({
+        "use_syslog": true, "syslog_log_facility": "local0", "log_file": scratch.path("theirs.log"),
+        "default_log_levels": ["sqlalchemy=WARN"],
+    });
+    if let Some(theirs) = Peer::syslog(&scratch.path("nova-novncproxy"), &options) {
+        assert_eq!(neutral(&texts.join("\n")), neutral(&theirs.join("\n")));
     }
     // The file has the same lines, so nothing was lost on either way.
     let file = scratch.read("file.log");

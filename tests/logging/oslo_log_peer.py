@@ -4,12 +4,14 @@ Standard input: one JSON object a line, {"options", "config", "records", "progra
 options or the path of a logging configuration file. Standard output: one JSON object a line, {"error"}, once all is
 written. Each case runs in a process of its own, since Python's logging is global.
 
-A record is {"name", "level", "message", "request", "instance_uuid"}.
+A record is {"name", "level", "message", "request", "instance_uuid"}. With "syslog" in a case the answer holds the
+datagrams that arrived at /dev/log, which is made for that: the caller gives this process a /dev of its own.
 """
 
 import json
 import logging
 import os
+import socket
 import sys
 import warnings
 
@@ -48,12 +50,19 @@ def answer(case):
     child = os.fork()
     if child == 0:
         error = None
+        datagrams = []
         try:
             os.close(reader)
+            if case.get("syslog"):
+                daemon = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+                daemon.bind("/dev/log")
+                daemon.setblocking(False)
             write(case)
+            if case.get("syslog"):
+                datagrams = [daemon.recv(65536).decode() for _ in case["records"]]
         except Exception as problem:
             error = str(problem)
-        os.write(writer, json.dumps({"error": error}).encode())
+        os.write(writer, json.dumps({"error": error, "datagrams": datagrams}).encode())
         os._exit(0)
     os.close(writer)
     with os.fdopen(reader, "rb") as pipe:

@@ -50,16 +50,18 @@ pub(crate) struct Peer {
 
 impl Peer {
     pub(crate) fn start() -> Self {
-        let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let python = std::env::var_os("CONSOLEGATE_TEST_PYTHON")
-            .map_or_else(|| manifest.join("target/test-python/bin/python"), PathBuf::from);
-        let mut child = Command::new(&python)
-            .arg(manifest.join("tests/logging/oslo_log_peer.py"))
+        let mut command = Command::new(python());
+        command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/logging/oslo_log_peer.py"));
+        Self::spawn(command)
+    }
+
+    fn spawn(mut command: Command) -> Self {
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
-            .unwrap_or_else(|error| panic!("{}: {error}; scripts/install makes it", python.display()));
+            .unwrap_or_else(|error| panic!("{error}; scripts/install makes a Python"));
         let input = child.stdin.take().unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
         Self { child, input, output }
@@ -67,14 +69,46 @@ impl Peer {
 
     /// Writes the usual records under these options or this configuration file; the error's text, if there is one.
     pub(crate) fn write(&mut self, options: &Value, config: Option<&Path>) -> Option<String> {
-        let case = json!({
+        let answer = self.ask(&json!({
             "program": "nova-novncproxy", "options": options, "config": config, "records": records(),
-        });
+        }));
+        answer["error"].as_str().map(str::to_owned)
+    }
+
+    fn ask(&mut self, case: &Value) -> Value {
         writeln!(self.input, "{case}").unwrap();
         let mut line = String::new();
         self.output.read_line(&mut line).unwrap();
-        let answer: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"));
-        answer["error"].as_str().map(str::to_owned)
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
+    }
+
+    /// What the C library sends to syslog when oslo.log writes the usual records as `program`. None, saying why, where
+    /// the peer cannot have a /dev of its own.
+    pub(crate) fn syslog(program: &Path, options: &Value) -> Option<Vec<String>> {
+        let own_dev = "mount -t tmpfs none /dev && exec \"$@\"";
+        let tried = Command::new("unshare").args(["-m", "sh", "-c", own_dev, "sh", "true"]).output().unwrap();
+        if !tried.status.success() {
+            println!("SKIPPED: unshare: {}", String::from_utf8_lossy(&tried.stderr));
+            return None;
+        }
+        fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/logging/oslo_log_peer.py"), program)
+            .unwrap();
+        let mut command = Command::new("unshare");
+        command.args(["-m", "sh", "-c", own_dev, "sh"]).arg(python()).arg(program);
+        // The records at INFO and above, less the library's line that its level hides.
+        let records: Vec<Value> =
+            records().as_array().unwrap().iter().filter(|record| is_logged(record)).cloned().collect();
+        let case = json!({"program": "x", "options": options, "records": records, "syslog": true});
+        let answer = Self::spawn(command).ask(&case);
+        assert_eq!(answer["error"], Value::Null);
+        Some(
+            answer["datagrams"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|text| text.as_str().unwrap().to_owned())
+                .collect(),
+        )
     }
 }
 
@@ -83,6 +117,17 @@ impl Drop for Peer {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn python() -> PathBuf {
+    let ours = || Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-python/bin/python");
+    std::env::var_os("CONSOLEGATE_TEST_PYTHON").map_or_else(ours, PathBuf::from)
+}
+
+/// Whether a record passes INFO for all and WARNING for the library.
+fn is_logged(record: &Value) -> bool {
+    let is_library = record["name"].as_str().unwrap().starts_with("sqlalchemy");
+    record["level"] != "DEBUG" && !(is_library && record["level"] == "INFO")
 }
 
 /// What both log: the same as [`say_records`].
