@@ -13,7 +13,7 @@ use super::line::{self, numbered};
 use super::link::Link;
 use super::phase::Phase;
 use super::tenant::{Tenant, Upgraded};
-use super::{Context, Input, Outbox, Output, Side};
+use super::{Context, Input, LOG_TARGET, Outbox, Output, Side};
 use crate::console::{ConnectInfo, ConsoleToken};
 use crate::proto::bytes::Chunk;
 use crate::proto::http::{self, origin};
@@ -38,7 +38,12 @@ impl Authorizing {
         line::upgraded(cx, &request);
         out.counters().sessions_opened.add_alone(1);
         // A request without a token is looked up all the same, as Nova does: it must not look different.
-        let token = request.token().unwrap_or_else(|| ConsoleToken::new(""));
+        let found = http::token::find(&request);
+        if found.malformed_cookie {
+            // Nova's line; what the cookie holds is nobody's business.
+            tracing::warn!(target: LOG_TARGET, "Found malformed cookie");
+        }
+        let token = found.token.unwrap_or_else(|| ConsoleToken::new(""));
         out.push(Output::Ask(Question::Authorize(token.hash())));
         let mut upgraded = Upgraded::new(tenant);
         let deadline = cx.now + duration(cx.settings.limits.authorize_timeout_ms);

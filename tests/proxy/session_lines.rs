@@ -9,6 +9,7 @@ use super::program::{INSTANCE, Options, Program};
 
 on_both_engines! {
     a_session_leaves_novas_lines_in_novas_order,
+    a_malformed_cookie_is_a_warning_without_the_cookie,
     the_handshake_is_told_at_debug_in_novas_words,
     no_sink_shows_a_token_at_any_level,
 }
@@ -88,6 +89,18 @@ fn a_session_leaves_novas_lines_in_novas_order(engine: &str) {
     // One session, one request id; the next session has another.
     let ids: Vec<&str> = lines.iter().filter_map(|line| Some(&line[line.find("req-")?..][..40])).collect();
     assert!(ids[..5].iter().all(|id| *id == ids[0]) && ids[5] != ids[0], "{ids:?}");
+}
+
+fn a_malformed_cookie_is_a_warning_without_the_cookie(engine: &str) {
+    let program = Program::start(&Options::on(engine));
+    let (port, compute) = compute::serve(|mut stream| compute::rfb_handshake(&mut stream));
+    let token = program.token("novnc", port, 600);
+    let cookie = format!("Cookie: br:oken=hidden-part; token={token}");
+    let mut client = Client::upgrade(program.address, "/websockify", &[&cookie]);
+    client.rfb_handshake();
+    compute.join().unwrap();
+    program.wait_for_log("WARNING nova.console.websocketproxy [-] Found malformed cookie");
+    assert!(!program.log().contains("hidden-part") && !program.log().contains(&token));
 }
 
 fn the_handshake_is_told_at_debug_in_novas_words(engine: &str) {

@@ -96,7 +96,9 @@ impl Rabbit<'_> {
     }
 
     fn path(&self, name: &str) -> Option<PathBuf> {
-        self.text(name).map(PathBuf::from)
+        let path = PathBuf::from(self.text(name)?);
+        // A daemon leaves the directory that the program was started in.
+        Some(std::path::absolute(&path).unwrap_or(path))
     }
 
     /// A number that fits; the nearest one for one that does not.
