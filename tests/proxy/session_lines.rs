@@ -95,7 +95,7 @@ fn a_malformed_cookie_is_a_warning_without_the_cookie(engine: &str) {
     let program = Program::start(&Options::on(engine));
     let (port, compute) = compute::serve(|mut stream| compute::rfb_handshake(&mut stream));
     let token = program.token("novnc", port, 600);
-    let cookie = format!("Cookie: br:oken=hidden-part; token={token}");
+    let cookie = format!("Cookie: x/y=hidden-part; token={token}");
     let mut client = Client::upgrade(program.address, "/websockify", &[&cookie]);
     client.rfb_handshake();
     compute.join().unwrap();
