@@ -115,11 +115,12 @@ fn changes(old: &Values, new: &Values) -> Vec<(&'static str, &'static str)> {
         .collect()
 }
 
-/// A value as Python shows it; without one, `None`.
+/// A value as it usually stands in a file, which is what oslo.config shows; without one, Python's `None`.
 fn text(values: &Values, group: &str, name: &str) -> String {
     match values.value(group, name) {
         _ if !values.is_configured(group, name) => "None".to_owned(),
         Value::Unset => "None".to_owned(),
+        Value::Bool(on) => on.to_string(),
         value => value.to_string(),
     }
 }

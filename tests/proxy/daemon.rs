@@ -86,7 +86,7 @@ fn a_daemon_listens_when_its_parent_ends_and_has_let_go_of_everything() {
     )
     .unwrap();
     kill(daemon.0, Signal::SIGHUP).unwrap();
-    wait_for("the reload", || log().contains("Option DEFAULT.debug changed from [None] to [True]"));
+    wait_for("the reload", || log().contains("Option DEFAULT.debug changed from [None] to [true]"));
 
     kill(daemon.0, Signal::SIGTERM).unwrap();
     wait_for("the end", || kill(daemon.0, None) == Err(Errno::ESRCH));

@@ -53,7 +53,7 @@ fn a_hundred_reloads_apply_what_is_mutable_and_lose_no_session(engine: &str) {
     assert!(!program.log().contains(" DEBUG "), "{}", program.log());
     rewrite(&program, |text| text.replace("[DEFAULT]\n", "[DEFAULT]\ndebug = true\nsource_is_ipv6 = true\n"));
     signal(&program, Signal::SIGHUP);
-    program.wait_for_log("INFO oslo_config.cfg [-] Option DEFAULT.debug changed from [None] to [True]");
+    program.wait_for_log("INFO oslo_config.cfg [-] Option DEFAULT.debug changed from [None] to [true]");
     program.wait_for_log(
         "WARNING oslo_config.cfg [-] Ignoring change to immutable option DEFAULT.source_is_ipv6",
     );
@@ -67,7 +67,7 @@ fn a_hundred_reloads_apply_what_is_mutable_and_lose_no_session(engine: &str) {
 
     rewrite(&program, |text| text.replace("debug = true\nhidden-pa55word nonsense\n", ""));
     signal(&program, Signal::SIGHUP);
-    program.wait_for_log("Option DEFAULT.debug changed from [True] to [None]");
+    program.wait_for_log("Option DEFAULT.debug changed from [true] to [None]");
     for _ in 0..100 {
         signal(&program, Signal::SIGHUP);
         live.assert_echoes();
