@@ -70,6 +70,20 @@ fn ask(program: &Program, line: &str) -> Answer {
     ask_with(program, line, "")
 }
 
+/// Waits for the workers: the program listens a moment before they are there.
+fn wait_until_live(program: &Program) {
+    let until = Instant::now() + PATIENCE;
+    while ask(program, "GET /livez").status != 200 {
+        assert!(Instant::now() < until, "{}", program.log());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The status of `GET /readyz` of such a program.
+pub(crate) fn readiness(program: &Program) -> u16 {
+    ask(program, "GET /readyz").status
+}
+
 /// The metrics of a program whose socket is `admin.sock`.
 pub(crate) fn metrics(program: &Program) -> String {
     ask(program, "GET /metrics").body
@@ -230,6 +244,7 @@ fn probes_are_answered_as_oslo_middleware_does_it() {
 fn readiness_tells_what_is_wrong_and_when_that_counts() {
     let program = start("auto", "");
     program.token("serial", 1, 600);
+    wait_until_live(&program);
     let ready = ask(&program, "GET /readyz");
     assert_eq!((ready.status, ready.json()["status"].as_str()), (200, Some("ready")), "{}", ready.body);
     assert_eq!(ready.json()["checks"]["database"]["ok"], true);
@@ -245,6 +260,7 @@ fn readiness_tells_what_is_wrong_and_when_that_counts() {
         let own = format!("port_check = off\nadmin_socket = admin.sock\n{own}");
         let extra = "[database]\nconnection = sqlite:////no/such/directory/cell.sqlite";
         let program = Program::start(&Options { own: &own, extra, ..Options::on("auto") });
+        wait_until_live(&program);
         let ready = ask(&program, "GET /readyz");
         assert_eq!((ready.status, ready.json()["status"].as_str()), (status, Some(word)), "{}", ready.body);
         assert_eq!(ready.json()["checks"]["database"]["ok"], false);
@@ -256,6 +272,7 @@ fn readiness_tells_what_is_wrong_and_when_that_counts() {
     let program =
         Program::start(&Options { own: "admin_socket = admin.sock", default, ..Options::on("auto") });
     program.token("serial", 1, 600);
+    wait_until_live(&program);
     let ready = ask(&program, "GET /readyz");
     assert_eq!((ready.status, ready.json()["status"].as_str()), (200, Some("degraded")), "{}", ready.body);
     let detail = ready.json()["checks"]["message_bus"]["detail"].as_str().unwrap().to_owned();

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::admin;
 use super::client::Client;
 use super::live::Live;
 use super::program::{Options, Program};
@@ -48,7 +49,7 @@ fn rewrite(program: &Program, change: impl FnOnce(String) -> String) {
 }
 
 fn a_hundred_reloads_apply_what_is_mutable_and_lose_no_session(engine: &str) {
-    let program = Program::start(&options(engine, "", "port_check = off", ""));
+    let program = Program::start(&options(engine, "", "port_check = off\nadmin_socket = admin.sock", ""));
     let mut live = Live::open(&program);
     assert!(!program.log().contains(" DEBUG "), "{}", program.log());
     rewrite(&program, |text| text.replace("[DEFAULT]\n", "[DEFAULT]\ndebug = true\nsource_is_ipv6 = true\n"));
@@ -72,14 +73,18 @@ fn a_hundred_reloads_apply_what_is_mutable_and_lose_no_session(engine: &str) {
         signal(&program, Signal::SIGHUP);
         live.assert_echoes();
     }
+    let metrics = admin::metrics(&program);
+    assert!(metrics.contains("consolegate_config_reload_total{result=\"failed\"} 1\n"), "{metrics}");
     live.close();
 }
 
 fn sigterm_waits_for_sessions_as_long_as_it_may(engine: &str) {
-    let own = "port_check = off\ndrain_timeout = 600";
+    let own = "port_check = off\ndrain_timeout = 600\nadmin_socket = admin.sock";
     let mut program = Program::start(&options(engine, "", own, ""));
     let mut live = Live::open(&program);
+    assert_eq!(admin::readiness(&program), 200);
     signal(&program, Signal::SIGTERM);
+    wait_for("a readiness of no", &program, || admin::readiness(&program) == 503);
     wait_for("the end of listening", &program, || TcpStream::connect(program.address).is_err());
     live.assert_echoes();
     assert!(program.log().contains("Draining: sessions end within 600 s"), "{}", program.log());
