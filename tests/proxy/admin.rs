@@ -49,7 +49,9 @@ fn request(line: &str, headers: &str) -> String {
 
 fn start(engine: &str, own: &str) -> Program {
     let own = format!("port_check = off\nadmin_socket = admin.sock\n{own}");
-    Program::start(&Options { name: "nova-serialproxy", own: &own, ..Options::on(engine) })
+    let program = Program::start(&Options { name: "nova-serialproxy", own: &own, ..Options::on(engine) });
+    wait_until_live(&program);
+    program
 }
 
 fn ask_with(program: &Program, line: &str, headers: &str) -> Answer {
@@ -244,7 +246,6 @@ fn probes_are_answered_as_oslo_middleware_does_it() {
 fn readiness_tells_what_is_wrong_and_when_that_counts() {
     let program = start("auto", "");
     program.token("serial", 1, 600);
-    wait_until_live(&program);
     let ready = ask(&program, "GET /readyz");
     assert_eq!((ready.status, ready.json()["status"].as_str()), (200, Some("ready")), "{}", ready.body);
     assert_eq!(ready.json()["checks"]["database"]["ok"], true);

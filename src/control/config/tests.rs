@@ -10,6 +10,7 @@ use super::*;
 use crate::control::PortCheck;
 use crate::proto::rfb::AuthScheme;
 use crate::proto::ws::TextPolicy;
+use crate::telemetry::{Formats, LogSettings, RateLimit, Rotation, Sockets, When};
 
 /// A machine of its own: a home directory and an environment.
 struct Machine {
@@ -414,4 +415,59 @@ fn an_admin_address_is_an_address_and_the_socket_may_be_none() {
     assert_eq!(load("admin_listen = [::1]:9680").unwrap().admin.listen, Some("[::1]:9680".parse().unwrap()));
     let error = load("admin_listen = 9680").unwrap_err();
     assert!(error.status == 1 && error.stderr.contains("admin_listen: 9680 is not an address"), "{error:?}");
+}
+
+#[test]
+fn every_option_of_oslo_log_reaches_the_log() {
+    let machine = Machine::new("log");
+    let file = machine.file(
+        "f",
+        "[DEFAULT]\nlog_file=/l/f\nlog_rotation_type=Size\nmax_logfile_size_mb=3\nmax_logfile_count=4\nlog_color=1\n\
+         use_journal=1\nuse_syslog=1\nsyslog_log_facility=local3\nuse_json=1\nlogging_context_format_string=c\n\
+         logging_default_format_string=d\nlogging_debug_format_suffix=\nlogging_exception_prefix=e\n\
+         logging_user_identity_format=u\ninstance_uuid_format=i\nlog_date_format=%H\ndefault_log_levels=nova=WARN,x=5\n\
+         rate_limit_interval=6\nrate_limit_burst=7\nrate_limit_except_level=ERROR\nlog_config_append=/l/c\n",
+    );
+    let log = machine.load(&[NOVNC, "--config-file", &file, "--web="]).unwrap().log;
+    let expected = LogSettings {
+        program: "nova-novncproxy".to_owned(),
+        file: Some("/l/f".into()),
+        rotation: Rotation::Size { bytes_max: 3 << 20, count: 4 },
+        stderr: false,
+        color: true,
+        journal: true,
+        syslog: true,
+        facility: 19,
+        json: true,
+        debug: false,
+        formats: Formats {
+            context: "c".to_owned(),
+            default: "d".to_owned(),
+            debug_suffix: String::new(),
+            exception_prefix: "e".to_owned(),
+            user_identity: "u".to_owned(),
+            instance_uuid: "i".to_owned(),
+            date: "%H".to_owned(),
+        },
+        levels: vec![("nova".to_owned(), 30), ("x".to_owned(), 5)],
+        rate_limit: Some(RateLimit { burst: 7, interval_s: 6, except_level: Some(40) }),
+        config: Some("/l/c".into()),
+        sockets: Sockets::default(),
+    };
+    assert_eq!(log, expected);
+    let file = machine.file(
+        "g",
+        "[DEFAULT]\nlog_rotation_type=interval\nlog_rotate_interval_type=WEEKDAY\nlog_rotate_interval=6\nmax_logfile_count=0\n",
+    );
+    let log = machine.load(&[NOVNC, "--config-file", &file, "--web="]).unwrap().log;
+    assert_eq!(log.rotation, Rotation::Interval { when: When::Weekday(6), interval: 6, count: 0 });
+    let machine = Machine::new("log-defaults");
+    let file = machine.file("f", "[DEFAULT]\ndaemon=true\n");
+    let config = machine.load(&[NOVNC, "--config-file", &file, "--web="]).unwrap();
+    assert_eq!(config.log.formats, Formats::default());
+    assert!(
+        config.warnings.iter().any(|warning| warning.starts_with("daemon is set, but")),
+        "{:?}",
+        config.warnings
+    );
 }

@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use tracing::{debug, error, info, warn};
 
+use super::file::LogFile;
 use super::format::Format;
 use super::sink::{Handler, Sink};
 use super::writer::QUEUE_MAX;
@@ -263,14 +264,12 @@ fn a_size_or_an_interval_puts_the_file_aside() {
     );
     assert!(read(".3").is_err());
     fs::remove_file(&path).unwrap();
-    settings.rotation = Rotation::Interval { when: When::Seconds, interval: 1, count: 1 };
-    to_file(&settings, |_| {
-        for number in 0..3 {
-            info!("{number}");
-            std::thread::sleep(Duration::from_millis(1_100));
-        }
-        info!("last");
-    });
+    let rotation = Rotation::Interval { when: When::Seconds, interval: 10, count: 1 };
+    let start = SystemTime::now();
+    let mut file = LogFile::open(&path, rotation, &Clock::default()).unwrap();
+    for (seconds, line) in [(0, "0\n"), (9, "1\n"), (11, "2\n"), (12, "3\n"), (22, "last\n")] {
+        file.write(line, start + Duration::from_secs(seconds)).unwrap();
+    }
     let mut old: Vec<_> = fs::read_dir(&directory.0)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -279,5 +278,5 @@ fn a_size_or_an_interval_puts_the_file_aside() {
     old.sort();
     assert_eq!(old.len(), 1, "{old:?}");
     assert_eq!(read("").unwrap(), "last\n");
-    assert_eq!(fs::read_to_string(directory.0.join(&old[0])).unwrap(), "2\n");
+    assert_eq!(fs::read_to_string(directory.0.join(&old[0])).unwrap(), "2\n3\n", "and the first is removed");
 }

@@ -170,6 +170,14 @@ impl Config {
     }
 
     fn warn(&mut self) {
+        let log = &self.log;
+        if self.process.daemon && log.file.is_none() && log.config.is_none() && !log.journal && !log.syslog {
+            self.warnings.push(
+                "daemon is set, but neither log_file, log_dir, use_syslog nor use_journal: what is logged from here \
+                 on is lost."
+                    .to_owned(),
+            );
+        }
         if self.database.is_none() {
             self.warnings.push("[database] connection is not set: no token can be checked.".to_owned());
         }
