@@ -18,6 +18,7 @@ from oslo_config import cfg
 from oslo_config import types
 from oslo_log import _options as log
 from oslo_log import versionutils
+from oslo_messaging import opts as messaging
 from oslo_reports import opts as reports
 
 # oslo.log would report deprecations through its own machinery, which needs to be set up.
@@ -97,7 +98,18 @@ def log_options():
     return options
 
 
+def rabbit_options():
+    """oslo.messaging's own, but for two whose defaults are the machine's."""
+    options = copy.deepcopy(dict(messaging.list_opts())["oslo_messaging_rabbit"])
+    return [option for option in options if option.name not in ("hostname", "processname")]
+
+
 FILE_OPTIONS = [
+    *(("oslo_messaging_rabbit", option) for option in rabbit_options()),
+    # With the default that nova/config.py sets.
+    ("DEFAULT", cfg.StrOpt("control_exchange", default="nova")),
+    ("DEFAULT", cfg.BoolOpt("rpc_ping_enabled", default=False)),
+    ("upgrade_levels", cfg.StrOpt("compute")),
     *(("DEFAULT", option) for option in log_options()),
     *(("oslo_reports", option) for option in copy.deepcopy(reports.list_opts()[0][1])),
     ("DEFAULT", cfg.StrOpt("transport_url", default="rabbit://", secret=True)),

@@ -20,6 +20,8 @@ pub enum Kind {
         /// Largest
         max: i64,
     },
+    /// A number with a fraction, not below 0
+    Float,
     /// A TCP port, 0 to 65535
     Port,
     /// Any text
@@ -39,7 +41,7 @@ pub enum Kind {
 }
 
 /// A value of an option.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Value {
     /// Nothing configured and no default, or an empty number
     Unset,
@@ -47,6 +49,8 @@ pub enum Value {
     Bool(bool),
     /// Of [`Kind::Int`] and [`Kind::Port`]
     Int(i64),
+    /// Of [`Kind::Float`], finite
+    Float(f64),
     /// Of [`Kind::Str`], [`Kind::Choice`] and [`Kind::HostAddress`]
     Str(String),
     /// Of the kinds of lists
@@ -63,6 +67,8 @@ impl fmt::Display for Value {
             Self::Bool(true) => f.write_str("True"),
             Self::Bool(false) => f.write_str("False"),
             Self::Int(number) => number.fmt(f),
+            // With its point, also where nothing is behind it.
+            Self::Float(number) => write!(f, "{number:?}"),
             Self::Str(text) => f.write_str(text),
             Self::List(items) => write!(f, "[{}]", quoted(items)),
             Self::Secret(_) => f.write_str("***"),
@@ -79,6 +85,7 @@ impl Kind {
         match self {
             Self::Bool => parse_bool(text).map(Value::Bool),
             Self::Int { min, max } => parse_int(text, min, max),
+            Self::Float => parse_float(text),
             Self::Port => parse_int(text, 0, i64::from(u16::MAX)),
             Self::Str => Ok(Value::Str(text.to_owned())),
             Self::Choice(choices) => parse_choice(text, choices).map(Value::Str),
@@ -115,6 +122,7 @@ impl fmt::Display for Kind {
             Self::Int { min: i64::MIN, max: i64::MAX } => f.write_str("Integer"),
             Self::Int { min, max: i64::MAX } => write!(f, "Integer(min={min})"),
             Self::Int { min, max } => write!(f, "Integer(min={min}, max={max})"),
+            Self::Float => f.write_str("Float(min=0)"),
             Self::Port => f.write_str("Port(min=0, max=65535)"),
             Self::Str => f.write_str("String"),
             Self::Choice(choices) | Self::ChoiceAnyCase(choices) => {
@@ -150,6 +158,21 @@ fn parse_int(text: &str, min: i64, max: i64) -> Result<Value, String> {
         return Err(format!("Should be less than or equal to {max}"));
     }
     Ok(Value::Int(number))
+}
+
+/// What Python's `float` takes, but for its underscores, and for infinity and nan, which no option can mean.
+fn parse_float(text: &str) -> Result<Value, String> {
+    let trimmed = text.trim();
+    if trimmed.is_empty() {
+        return Ok(Value::Unset);
+    }
+    let number = trimmed.parse::<f64>().ok().filter(|number| number.is_finite());
+    let number =
+        number.ok_or_else(|| format!("could not convert string to float: {}", python_repr(trimmed)))?;
+    if number < 0.0 {
+        return Err("Should be greater than or equal to 0".to_owned());
+    }
+    Ok(Value::Float(number))
 }
 
 /// What Python's `int` takes: a sign, digits, and single underscores between digits. Numbers beyond 64
@@ -264,6 +287,18 @@ mod tests {
         }
         assert_eq!(Kind::Port.parse("65536"), Err("Should be less than or equal to 65535".into()));
         assert_eq!(Kind::Port.parse("-1"), Err("Should be greater than or equal to 0".into()));
+    }
+
+    #[test]
+    fn floats_are_read_as_python_does() {
+        for (text, expected) in [("1.0", 1.0), ("2", 2.0), (" .5 ", 0.5), ("1e1", 10.0), ("+3.", 3.0)] {
+            assert_eq!(Kind::Float.parse(text), Ok(Value::Float(expected)), "{text}");
+        }
+        assert_eq!(Kind::Float.parse(""), Ok(Value::Unset));
+        assert_eq!(Kind::Float.parse("soon"), Err("could not convert string to float: 'soon'".into()));
+        assert_eq!(Kind::Float.parse("-0.1"), Err("Should be greater than or equal to 0".into()));
+        assert!(Kind::Float.parse("inf").is_err() && Kind::Float.parse("nan").is_err());
+        assert_eq!(Value::Float(1.0).to_string(), "1.0");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::control::rpc::transport_url::{Host, PORT_DEFAULT, TransportUrl};
 use crate::control::rpc::{Backoff, Failover};
 use crate::secret::Secret;
 
-/// Longest reconnect pause of oslo.messaging (`kombu_reconnect_delay`), in seconds.
+/// Longest pause before a lost connection is made again, in seconds; oslo.messaging's own bound is shorter.
 const PAUSE_S_MAX: f64 = 3_600.0;
 
 /// What the options say of the message bus.
@@ -115,13 +115,12 @@ impl Rabbit<'_> {
         Duration::from_secs(u64::from(self.number(name, 0, u32::MAX)))
     }
 
-    /// Seconds with a fraction.
-    fn pause(&self, name: &str) -> Result<Duration, Exit> {
-        let text = self.text(name).unwrap_or_default();
-        let seconds = text.trim().parse::<f64>().ok().filter(|seconds| (0.0..=PAUSE_S_MAX).contains(seconds));
-        seconds.map(Duration::from_secs_f64).ok_or_else(|| {
-            refused(name, &format!("it has to be a number of seconds from 0 to {PAUSE_S_MAX}"))
-        })
+    /// Seconds with a fraction, an hour at most.
+    fn pause(&self, name: &str) -> Duration {
+        match self.value(name) {
+            Value::Float(seconds) => Duration::from_secs_f64(seconds.clamp(0.0, PAUSE_S_MAX)),
+            _ => Duration::ZERO,
+        }
     }
 
     fn options(&self, warnings: &mut Vec<String>) -> Result<RabbitOptions, Exit> {
@@ -167,8 +166,8 @@ impl Rabbit<'_> {
                 step: self.seconds("rabbit_retry_backoff"),
                 max: self.seconds("rabbit_interval_max"),
             },
-            reconnect_delay: self.pause("kombu_reconnect_delay")?,
-            reconnect_splay: self.pause("kombu_reconnect_splay")?,
+            reconnect_delay: self.pause("kombu_reconnect_delay"),
+            reconnect_splay: self.pause("kombu_reconnect_splay"),
         })
     }
 
