@@ -107,6 +107,13 @@ def rows(figures, steps, skipped):
         add("18", "echo, p50 against websockify", "echo-1", "websockify", "p50_us", 0.75)
         add("19", "memory per session against websockify", "idle", "websockify", "bytes_each", 1 / 1000,
             form="{:.5f}")
+        checked = f"checked-{engine}"
+        add("21", "set-up with all checks, CPU against Nova", "conn-checked", "nova", "cpu_us_each", 1 / 50, 1 / 100,
+            ours=checked, form="{:.5f}")
+        add("21", "set-ups with all checks per second against Nova", "conn-checked", "nova", "per_s", 25, 50,
+            ours=checked, more=True, form="{:.1f}")
+        add("22", "memory per idle session against Nova", "idle-checked", "nova", "bytes_each", 1 / 1000, 1 / 10000,
+            ours=checked, form="{:.7f}")
         found.append(Row("20", "context switches per GB, bulk s2c", name,
                          figures.median(one, engine, "switches_per_gb"), 6000, form="{:.0f}"))
     for row in steps:

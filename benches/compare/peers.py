@@ -85,10 +85,13 @@ def remove_cgroup(path):
 
 
 class Peer:
-    """One proxy. `command` gives the argv, from its directory, its port and the compute node's port."""
+    """One proxy. `command` gives the argv, from its directory, its port and the compute node's port.
 
-    def __init__(self, name, label, kind, command):
-        self.name, self.label, self.kind = name, label, kind
+    `checked` ones ask a database and a bus about every token (see cloud.py), and take part in those measures alone.
+    """
+
+    def __init__(self, name, label, kind, command, checked=False):
+        self.name, self.label, self.kind, self.checked = name, label, kind, checked
         self.command = command
         self.upgrade = None if kind == TCP else "/"
         self.process = self.cgroup = self.directory = None
@@ -268,14 +271,14 @@ def first_line(*argv):
 
 
 def versions():
-    packages = "import importlib.metadata as m, sys; print('websockify', m.version('websockify'), 'on Python', " \
-               "sys.version.split()[0], 'with numpy', m.version('numpy'))"
+    packages = "import importlib.metadata as m, sys; print('websockify', m.version('websockify'), 'and nova', " \
+               "m.version('nova'), 'on Python', sys.version.split()[0], 'with numpy', m.version('numpy'))"
     search = f"{os.environ['PATH']}:/usr/sbin:{Path.home()}/.cargo/bin"
     return {
         "consolegate": first_line("git", "-C", str(ROOT), "describe", "--always", "--dirty", "--exclude=*"),
         "HAProxy": first_line(shutil.which("haproxy", path=search) or "haproxy", "-v"),
         "nginx": first_line(shutil.which("nginx", path=search) or "nginx", "-v"),
-        "websockify": first_line(str(PYTHON), "-c", packages),
+        "websockify and Nova": first_line(str(PYTHON), "-c", packages),
         "websocat": first_line(shutil.which("websocat", path=search) or "websocat", "--version"),
         "compiler": first_line("rustc", "--version"),
     }

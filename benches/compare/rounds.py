@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import cloud
 import peers
 
 KIB = 1024
@@ -19,10 +20,10 @@ RUN_SECONDS_MAX = 180
 class Measure:
     """One thing that is measured: a mode of the load generator and its options."""
 
-    def __init__(self, key, title, mode, fresh=False, skip=(), special=None, **options):
+    def __init__(self, key, title, mode, fresh=False, checked=False, special=None, **options):
         self.key, self.title, self.mode, self.options = key, title, mode, options
         self.fresh = fresh  # on processes that have served nobody yet
-        self.skip = skip
+        self.checked = checked  # of the peers that check tokens, and of no others
         self.special = special or {}  # options of single proxies
 
     def argv(self, peer):
@@ -56,7 +57,17 @@ def measures(quick):
     few = {"sessions": 10 if quick else 30}
     found.append(Measure("idle", "idle sessions", "idle", fresh=True, special={"websockify": few},
                          sessions=100 if quick else 1000, millis=300, warm_ms=200))
+    # Nova sets up two or three a second, so that a window of a second would measure nothing.
+    found.append(Measure("conn-checked", "set-ups with all checks", "conn", checked=True,
+                         millis=3000 if quick else 8000, warm_ms=1000))
+    few = {"sessions": 3 if quick else 10}
+    found.append(Measure("idle-checked", "idle sessions with all checks", "idle", fresh=True, checked=True,
+                         special={"nova": few}, sessions=100 if quick else 1000, millis=300, warm_ms=200))
     return found
+
+
+def all_peers():
+    return [*peers.all_peers(), *cloud.all_peers()]
 
 
 def run_load(measure, peer, compute_port):
@@ -83,7 +94,8 @@ class Comparison:
         self.compute_port = peers.free_port()
         self.parent = peers.cgroup_parent()
         self.measures = [m for m in measures(quick) if not keys or m.key in keys]
-        self.peers = [p for p in peers.all_peers() if not variants or p.name in variants]
+        taking_part = {m.checked for m in self.measures}
+        self.peers = [p for p in all_peers() if p.checked in taking_part and (not variants or p.name in variants)]
         self.unavailable, self.verified, self.raw = {}, {}, []
         self.seed = random.randrange(1 << 32)
         self.random = random.Random(self.seed)
@@ -101,6 +113,7 @@ class Comparison:
     def stop(self):
         for peer in self.peers:
             peer.stop()
+        cloud.CLOUD.stop()
 
     def verify(self):
         """Before anything is measured, every byte is compared once through every proxy."""
@@ -115,7 +128,7 @@ class Comparison:
         for number in range(1, self.rounds + 1):
             begun = time.monotonic()
             for measure in self.measures:
-                order = [peer for peer in self.peers if peer.name not in measure.skip]
+                order = [peer for peer in self.peers if peer.checked == measure.checked]
                 self.random.shuffle(order)
                 for peer in order:
                     self.one(number, measure, peer)

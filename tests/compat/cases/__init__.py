@@ -1,0 +1,3 @@
+"""All cases, in the order in which they run."""
+
+from cases import command_line, configuration, http, upgrade, tokens, origin, rfb, relay, tls, logs, tempest  # noqa: F401
