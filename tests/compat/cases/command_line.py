@@ -7,6 +7,7 @@ import socket
 from cases.common import get
 from observation import ANY, D
 from registry import case
+from sides import free_port
 
 # Lines of our settings that are not Nova's.
 WORKERS = {"workers": D("D39", ours=ANY), "tls": D("D54", "No SSL/TLS support (no cert file)", "No SSL/TLS support")}
@@ -138,6 +139,25 @@ def port_in_use(side):
                              "--vnc-novncproxy_port", str(taken.getsockname()[1])])
     line = re.search(r" (INFO|ERROR) .*ing socket failed: ", launched.out())
     return {"status": launched.ended, "level": line and line.group(1)}
+
+
+@case(differs=WORKERS)
+def ipv6_literal(side):
+    """`::` is listened on without source_is_ipv6, and takes IPv4 too."""
+    return started(side, ["--config-file", side.world.empty_conf, "--web", "", "--vnc-novncproxy_host", "::"])
+
+
+@case()
+def restart_over_time_wait(side):
+    """The same port again, right after this side closed a connection on it."""
+    port = free_port()
+    arguments = ["--config-file", side.world.empty_conf, "--web", "", "--vnc-novncproxy_port", port]
+    seen = []
+    for _ in range(2):
+        launched = side.launch(arguments, port=port)
+        seen.append(launched.serving())
+        launched.stop()
+    return {"served": seen}
 
 
 @case(differs={**WORKERS, "status": D("D04", 2, 0), "settings": D("D04", ours=ANY),

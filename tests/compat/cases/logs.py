@@ -4,7 +4,7 @@ import re
 import signal
 
 from cases.command_line import WORKERS
-from cases.common import Mark, visit
+from cases.common import Mark, get, visit
 from observation import D
 from registry import case
 from tenant import Tenant
@@ -118,8 +118,6 @@ def refused_session(side):
 })
 def missing_file(side):
     """An error answer is logged with its code."""
-    from cases.common import get
-
     mark = Mark(side)
     get(side, "/not-there")
     return {"logged": bool(re.search("code 404, message File not found", mark.text()))}

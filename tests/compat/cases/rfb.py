@@ -1,6 +1,7 @@
 """RFB security between the tenant, the proxy and the compute node, byte by byte."""
 
 import struct
+import time
 
 from cases.common import visit
 from nodes import VERSION, rfb, says
@@ -140,8 +141,6 @@ def server_that_ends_at_once(side):
 })
 def server_whose_version_comes_in_two_segments(side):
     def script(console):
-        import time
-
         console.send(VERSION[:5])
         time.sleep(0.2)  # so that they are two
         rfb(VERSION[5:])(console)
