@@ -9,6 +9,7 @@ the last line is "N passed, N failed, N skipped". Raw answers are kept in target
 one side alone and prints its answers. --database chooses the cell database of both sides.
 """
 
+import contextlib
 import json
 import shutil
 import signal
@@ -122,23 +123,24 @@ def main():
     begun = time.monotonic()
     directory = Path(tempfile.mkdtemp(prefix="consolegate-compat-"))
     directory.chmod(0o755)
-    world, started, runs = World(directory, chosen["database"]), [], []
-    try:
+    # Each of these happens at the end, whatever became of the others.
+    with contextlib.ExitStack() as end:
+        end.callback(shutil.rmtree, directory, ignore_errors=True)
+        world = World(directory, chosen["database"])
+        end.callback(world.close)
         world.start()
         print(f"compat: database and bus are there after {time.monotonic() - begun:.0f} s", flush=True)
-        kinds = [kind for kind in (Nova, Ours) if chosen["side"] in (None, kind.__name__.lower())]
-        started = [kind(world) for kind in kinds]
-        runs = [Run(side, selected) for side in started]
+        runs = []
+        for kind in (Nova, Ours):
+            if chosen["side"] in (None, kind.__name__.lower()):
+                side = kind(world)
+                end.callback(side.close)
+                runs.append(Run(side, selected))
+        end.callback(keep, runs, selected)
         for run in runs:
             run.start()
         for run in runs:
             run.join()
-    finally:
-        keep(runs, selected)
-        for side in started:
-            side.close()
-        world.close()
-        shutil.rmtree(directory, ignore_errors=True)
     if len(runs) == 1:
         print(json.dumps({case.id: runs[0].result(case) for case in selected}, indent=1))
         passed, failed = len(runs[0].answers), 0

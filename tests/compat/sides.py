@@ -1,5 +1,6 @@
 """The two sides: Nova's programs and ours, started the same way."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -190,8 +191,9 @@ class Side:
         return self.standing[kind].port
 
     def close(self):
-        for launched in reversed(self.launched):
-            launched.stop()
+        with contextlib.ExitStack() as end:
+            for launched in self.launched:
+                end.callback(launched.stop)
 
 
 class Ours(Side):
@@ -212,6 +214,7 @@ class Nova(Side):
     def __init__(self, world):
         super().__init__("nova", world)
         self.scripts = Path(sys.executable).parent
+        self.asking = threading.Lock()  # an interrupted run asks from two threads
         # oslo.log takes the program's name from the file that Python was started with.
         named = self.directory / "zygote/nova-novncproxy"
         named.parent.mkdir()
@@ -222,9 +225,10 @@ class Nova(Side):
                                            start_new_session=True)
 
     def ask(self, order):
-        self.zygote.stdin.write(json.dumps(order).encode() + b"\n")
-        self.zygote.stdin.flush()
-        line = self.zygote.stdout.readline()
+        with self.asking:
+            self.zygote.stdin.write(json.dumps(order).encode() + b"\n")
+            self.zygote.stdin.flush()
+            line = self.zygote.stdout.readline()
         if not line:
             raise RuntimeError("Nova's zygote has ended")
         return json.loads(line)
@@ -247,9 +251,11 @@ class Nova(Side):
         return launched
 
     def close(self):
-        super().close()
-        self.zygote.stdin.close()
-        self.zygote.wait()
+        try:
+            super().close()
+        finally:
+            self.zygote.stdin.close()
+            self.zygote.wait()
 
 
 def executable_or_exit():

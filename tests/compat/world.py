@@ -4,6 +4,7 @@ The schema is made by Nova's own migrations and tokens are minted by Nova's own 
 answered by the real oslo.messaging with Nova's own serializer.
 """
 
+import contextlib
 import json
 import os
 import subprocess
@@ -118,8 +119,9 @@ class World:
         return self.services[-1]
 
     def close(self):
-        for service in reversed(self.services):
-            service.close()
+        with contextlib.ExitStack() as end:
+            for service in self.services:
+                end.callback(service.close)
 
     @staticmethod
     def database_url(facts):
