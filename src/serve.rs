@@ -102,7 +102,7 @@ fn run(config: &Config, start: Start, background: Option<Background>, logger: &L
     let control_panicked = Arc::clone(&with_control.panicked);
     let commands = sender.clone();
     let control = Control::start(ControlSettings {
-        connection: config.database.clone(),
+        database: config.database.clone(),
         directory: start.directory.clone(),
         port_check: config.port_check.clone(),
         web_root: config.web.clone(),

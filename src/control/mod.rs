@@ -37,6 +37,7 @@ pub mod token_tool;
 pub use admin::AdminSettings;
 pub use consoleauth::PortCheck;
 pub use signals::Command;
+pub use sql::DatabaseSettings;
 pub use thread::{Control, ControlSettings};
 
 /// Our clock: whole seconds since 1970, UTC, as `oslo_utils.timeutils.utcnow_ts` gives them.

@@ -21,16 +21,15 @@ use super::files::Files;
 use super::recorder::{Recorder, RecorderQueue};
 use super::runtime::Runtime;
 use super::signals::{Command, Signals};
-use super::sql::CellDatabase;
+use super::sql::{CellDatabase, DatabaseSettings};
 use super::unix_now;
-use crate::secret::Secret;
-use crate::session::limits::{duration, size};
+use crate::session::limits::size;
 use crate::session::{Authorizer, Limits, Notice, Overloaded, Question, Reply, Workers};
 
 /// What the operator decided, checked, as the control thread sees it.
 pub struct ControlSettings {
-    /// `[database] connection`; without it every token is refused
-    pub connection: Option<Secret>,
+    /// The database of the cell; without a connection every token is refused
+    pub database: DatabaseSettings,
     /// Where a relative SQLite path starts: the directory the program was started in
     pub directory: PathBuf,
     /// `[consolegate] port_check`
@@ -193,8 +192,7 @@ fn run(settings: ControlSettings, queue: UnboundedReceiver<Message>, ready: &Syn
         }
     };
     let limits = settings.limits;
-    let limit = duration(limits.authorize_timeout_ms);
-    let database = CellDatabase::new(settings.connection.as_ref(), &settings.directory, limit);
+    let database = CellDatabase::new(&settings.database, &settings.directory, &limits);
     let files = Files::new(settings.web_root, size(limits.read_bytes), runtime.has_ring());
     let desk = Desk::new(ConsoleAuth::new(database, settings.port_check), files, limits);
     let _ = ready.send(Ok(()));

@@ -94,6 +94,14 @@ limits! {
         "For each piece of a web file: a reader that stopped reading would hold its buffer for ever.";
     authorize_timeout_ms: Milliseconds = 60_000 in 1..=3_600_000,
         "Token lookup and port check together; rpc_response_timeout unless it is set here.";
+    database_timeout_ms: Milliseconds = 10_000 in 1..=3_600_000,
+        "Looking one token up, with waiting for a connection and for a database that went away; Nova's proxies wait up to 100 s. At most authorize_timeout_ms.";
+    database_connections_max: Count = 4 in 1..=256,
+        "Open connections to the database: look-ups are short, and every proxy of a cloud asks the same server.";
+    unknown_token_ms: Milliseconds = 1_000 in 0..=60_000,
+        "How long a token that opened nothing is refused without asking the database: noVNC can retry a dead one for ever. A token made in between works after that. 0 always asks.";
+    unknown_tokens_max: Count = 4_096 in 0..=1_000_000,
+        "Tokens remembered for that; the oldest is forgotten first.";
     connect_timeout_ms: Milliseconds = 10_000 in 1..=3_600_000,
         "Name resolution and TCP connect, over all addresses of the compute node.";
     addresses_max: Count = 8 in 1..=64,

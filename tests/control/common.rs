@@ -9,7 +9,9 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use consolegate::console::ConsoleToken;
-use consolegate::control::{AdminSettings, Control, ControlSettings, PortCheck, token_tool};
+use consolegate::control::{
+    AdminSettings, Control, ControlSettings, DatabaseSettings, PortCheck, token_tool,
+};
 use consolegate::secret::Secret;
 use consolegate::session::{Authorizer, Input, Limits, Overloaded, Question, TrafficReply, Workers};
 use sqlx::{Connection, SqliteConnection};
@@ -58,6 +60,11 @@ pub(crate) fn url(database: &Path) -> String {
     format!("sqlite:///{}", database.display())
 }
 
+/// `[database] connection = URL`
+pub(crate) fn database_at(url: &str) -> DatabaseSettings {
+    DatabaseSettings { connection: Some(Secret::new(url)), ..DatabaseSettings::default() }
+}
+
 /// Settings for the tests to change. No test waits longer than this unless it says so.
 pub(crate) fn settings() -> ControlSettings {
     let limits = Limits {
@@ -67,7 +74,7 @@ pub(crate) fn settings() -> ControlSettings {
         ..Limits::default()
     };
     ControlSettings {
-        connection: None,
+        database: DatabaseSettings::default(),
         directory: std::env::current_dir().unwrap(),
         port_check: PortCheck::Off,
         web_root: None,
@@ -81,7 +88,7 @@ pub(crate) fn settings() -> ControlSettings {
 }
 
 pub(crate) fn settings_for(database: &Path) -> ControlSettings {
-    ControlSettings { connection: Some(Secret::new(url(database))), ..settings() }
+    ControlSettings { database: database_at(&url(database)), ..settings() }
 }
 
 pub(crate) fn start(settings: ControlSettings) -> Control {

@@ -5,12 +5,13 @@ use std::sync::{Mutex, PoisonError};
 
 use consolegate::console::ConsoleToken;
 use consolegate::control::ControlSettings;
-use consolegate::secret::Secret;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
-use crate::common::{Scratch, TOKEN, authorize, create, dead_bus, settings, settings_for, start};
+use crate::common::{
+    Scratch, TOKEN, authorize, create, database_at, dead_bus, settings, settings_for, start,
+};
 
 /// Everything that any test of this program logged, at every level.
 static LOG: Mutex<String> = Mutex::new(String::new());
@@ -53,18 +54,24 @@ fn no_level_shows_tokens_hashes_or_credentials() {
     authorize(&start(settings_for(&database)), TOKEN);
     authorize(&start(ControlSettings { port_check: dead_bus(), ..settings_for(&database) }), TOKEN);
     authorize(&start(settings_for(&scratch.path("missing.db"))), TOKEN);
-    for connection in
-        ["mysql://nova:pa55w0rd@ctl/nova", "sqlite://nova:pa55w0rd@ctl/nova", "nova:pa55w0rd@ctl"]
-    {
-        let connection = Some(Secret::new(connection));
-        authorize(&start(ControlSettings { connection, ..settings() }), TOKEN);
+    for connection in [
+        "mysql://nova:pa55w0rd@127.0.0.1:1/nova?pa55w0rd=1",
+        "postgresql://nova:pa55w0rd@127.0.0.1:1/nova?password=pa55w0rd",
+        "sqlite://nova:pa55w0rd@ctl/nova",
+        "nova:pa55w0rd@ctl",
+    ] {
+        let mut settings = ControlSettings { database: database_at(connection), ..settings() };
+        // Nobody comes to the port.
+        settings.limits.database_timeout_ms = 200;
+        authorize(&start(settings), TOKEN);
     }
     let log = LOG.lock().unwrap_or_else(PoisonError::into_inner);
     for expected in [
         "port_check = off",
         "AMQP server on 127.0.0.1:1 is unreachable",
         "refused a token: validate_console_port on",
-        "mysql is not supported yet",
+        "SQL connection failed: could not connect to the database",
+        "the key number 1 of the URL's query has no effect",
     ] {
         assert!(log.contains(expected), "not logged: {expected}");
     }

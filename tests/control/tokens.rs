@@ -7,12 +7,11 @@ use std::time::{Duration, Instant};
 use consolegate::console::{ConsoleToken, ConsoleType};
 use consolegate::control::ControlSettings;
 use consolegate::control::sql::CellDatabase;
-use consolegate::secret::Secret;
-use consolegate::session::{AuthorizeError, Failure, Input};
+use consolegate::session::{AuthorizeError, Failure, Input, Limits};
 use sqlx::AssertSqlSafe;
 
 use crate::common::{
-    INSTANCE, Scratch, TOKEN, authorize, create, dead_bus, settings, settings_for, start, url,
+    INSTANCE, Scratch, TOKEN, authorize, create, database_at, dead_bus, settings, settings_for, start, url,
     with_connection,
 };
 
@@ -68,7 +67,7 @@ fn token_is_expired_at_equality() {
     let database = scratch.path("cell.db");
     create(&database, &["--init"]);
     execute(&database, "UPDATE console_auth_tokens SET expires = 2000000000");
-    let cell = CellDatabase::new(Some(&Secret::new(url(&database))), Path::new("/"), Duration::from_secs(5));
+    let cell = CellDatabase::new(&database_at(&url(&database)), Path::new("/"), &Limits::default());
     let hash = ConsoleToken::new(TOKEN).hash();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let found = |now| runtime.block_on(cell.look_up(&hash, now)).unwrap().token.is_some();
@@ -144,11 +143,13 @@ fn port_check_over_the_bus_fails_closed() {
 }
 
 #[test]
-fn missing_connection_and_unsupported_dialects_are_named() {
+fn missing_connection_and_unknown_dialects_are_named() {
     assert_eq!(database_error(verdict(settings())), "No sql_connection parameter is established");
-    let connection = Some(Secret::new("mysql+pymysql://nova:pa55@ctl/nova_cell1?charset=utf8"));
-    let reason = database_error(verdict(ControlSettings { connection, ..settings() }));
-    assert_eq!(reason, "the database dialect mysql is not supported yet, only sqlite is");
+    let refused = database_error(verdict(ControlSettings {
+        database: database_at("oracle://n:pa55@c/n"),
+        ..settings()
+    }));
+    assert_eq!(refused, "unknown database dialect oracle");
 }
 
 #[test]

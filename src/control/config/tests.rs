@@ -155,7 +155,7 @@ fn old_names_are_read_with_one_warning() {
     let config = machine.load(&[NOVNC, "--config-file", &file, "--config-file", &newer]).unwrap();
     assert_eq!((config.listen.port, config.allowed_origins), (7, vec!["y".to_owned()]));
     assert_eq!(config.log.file.as_deref(), Some(Path::new("/l/nova-novncproxy.log")));
-    assert_eq!(config.database.unwrap().expose(), b"sqlite:///x");
+    assert_eq!(config.database.connection.unwrap().expose(), b"sqlite:///x");
     let mut warnings = config.warnings;
     warnings.sort();
     assert_eq!(

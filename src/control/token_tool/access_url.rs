@@ -2,6 +2,7 @@
 //! (`nova/objects/console_auth_token.py`, `ConsoleAuthToken.access_url`).
 
 use crate::console::ConsoleType;
+use crate::control::sql::decode;
 
 /// The base URL of a console type when nothing is configured (`nova/conf/vnc.py`, `spice.py`,
 /// `serial_console.py`, `mks.py`, and `rdp.py` until Nova 28).
@@ -72,39 +73,13 @@ fn parse_query(query: &str) -> Vec<(String, Vec<String>)> {
         if value.is_empty() {
             continue;
         }
-        let (name, value) = (unquote_plus(name), unquote_plus(value));
+        let (name, value) = (decode(name, true), decode(value, true));
         match parameters.iter_mut().find(|(known, _)| *known == name) {
             Some((_, values)) => values.push(value),
             None => parameters.push((name, vec![value])),
         }
     }
     parameters
-}
-
-/// `urllib.parse.unquote_plus`: a `%` that starts no escape stays, invalid UTF-8 is replaced.
-fn unquote_plus(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&byte, tail)) = rest.split_first() {
-        rest = tail;
-        let escaped = match (byte, tail) {
-            (b'%', [high, low, ..]) => hex_digit(*high).zip(hex_digit(*low)),
-            _ => None,
-        };
-        bytes.push(match (byte, escaped) {
-            (_, Some((high, low))) => {
-                rest = &tail[2..];
-                high << 4 | low
-            }
-            (b'+', None) => b' ',
-            (byte, None) => byte,
-        });
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-fn hex_digit(byte: u8) -> Option<u8> {
-    char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
 }
 
 /// `urllib.parse.quote_plus`.
@@ -159,8 +134,8 @@ mod tests {
 
     #[test]
     fn broken_escapes_stay_as_they_are() {
-        assert_eq!(unquote_plus("%zz%4"), "%zz%4");
-        assert_eq!(unquote_plus("%C3%BC+%2b"), "\u{fc} +");
+        assert_eq!(decode("%zz%4", true), "%zz%4");
+        assert_eq!(decode("%C3%BC+%2b", true), "\u{fc} +");
         let mut quoted = String::new();
         quote_plus("\u{fc} ~/", &mut quoted);
         assert_eq!(quoted, "%C3%BC+~%2F");

@@ -16,7 +16,7 @@ Makes, shows and removes console tokens in a cell database, as nova-compute woul
 For demonstrations and tests: in a cloud, nova makes the tokens.
 
 create prints the access URL, which holds the token. The token itself is stored nowhere.
-  --database URL    as [database] connection; so far sqlite:////absolute/path
+  --database URL    as [database] connection: mysql+pymysql://..., postgresql://..., sqlite:////path
   --type TYPE       novnc, spice-html5, serial, xvpvnc, rdp-html5, webmks or spice-direct
   --host, --port    where the console listens
   --instance UUID   the instance it belongs to

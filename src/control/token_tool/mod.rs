@@ -17,9 +17,10 @@ use std::process::ExitCode;
 
 use self::args::{Command, Create, Which};
 use self::store::{NewToken, Store, TokenLine};
-use super::sql::DatabaseUrl;
+use super::sql::{DatabaseSettings, Target};
 use super::unix_now;
 use crate::console::ConsoleToken;
+use crate::secret::Secret;
 
 /// The subcommand; `args` is what follows `consolegate token`.
 ///
@@ -57,16 +58,16 @@ fn perform(command: Command, out: &mut dyn Write, err: &mut dyn Write) -> Result
         let written = match command {
             Command::Help => out.write_all(args::HELP.as_bytes()),
             Command::Create { database, create } => {
-                let mut store = open(&database, create.init).await?;
+                let mut store = open(&database, create.init, err).await?;
                 let url = create_token(&mut store, *create, err).await?;
                 writeln!(out, "{url}")
             }
             Command::List { database } => {
-                let tokens = open(&database, false).await?.list().await?;
+                let tokens = open(&database, false, err).await?.list().await?;
                 list(&tokens, unix_now(), out)
             }
             Command::Revoke { database, which } => {
-                let mut store = open(&database, false).await?;
+                let mut store = open(&database, false, err).await?;
                 let revoked = match &which {
                     Which::Token(token) => store.revoke_token(&token.hash()).await?,
                     Which::Instance(uuid) => store.revoke_instance(uuid).await?,
@@ -82,11 +83,16 @@ fn perform(command: Command, out: &mut dyn Write, err: &mut dyn Write) -> Result
     })
 }
 
-async fn open(database: &str, create: bool) -> Result<Store, String> {
+async fn open(database: &str, may_create: bool, err: &mut dyn Write) -> Result<Store, String> {
     let directory = std::env::current_dir().map_err(|reason| format!("no working directory: {reason}"))?;
-    let DatabaseUrl::Sqlite { path } = DatabaseUrl::parse(database, Path::new(&directory))
+    let mut warnings = Vec::new();
+    let url = Secret::new(database);
+    let target = Target::new(&url, &DatabaseSettings::default(), Path::new(&directory), &mut warnings)
         .map_err(|reason| format!("--database: {reason}"))?;
-    Store::open(&path, create).await
+    for warning in warnings {
+        let _ = writeln!(err, "consolegate token: warning: {warning}");
+    }
+    Store::open(target.for_writing(may_create)).await
 }
 
 async fn create_token(store: &mut Store, create: Create, err: &mut dyn Write) -> Result<String, String> {

@@ -1,30 +1,19 @@
-//! What the token tool reads and writes in an SQLite file.
-
-use std::path::Path;
-use std::time::Duration;
-
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sqlx::{ConnectOptions, Row};
+//! What the token tool reads and writes in a cell database.
 
 use super::schema;
 use crate::console::{ConsoleType, TokenHash};
-
-/// Wait for another process' lock.
-const LOCK_WAIT: Duration = Duration::from_secs(5);
+use crate::control::sql::{Argument, Dialect, Link, SqlError, Target};
 
 /// Most tokens one `list` shows.
 const LIST_MAX: i64 = 100_000;
 
-// Nova's migrations store microseconds (SQLAlchemy's DATETIME for SQLite).
 const INSERT_TOKEN: &str = "INSERT INTO console_auth_tokens (created_at, token_hash, console_type, host, port, \
-     internal_access_path, instance_uuid, expires, access_url_base) \
-     VALUES (strftime('%Y-%m-%d %H:%M:%f000', 'now'), ?, ?, ?, ?, ?, ?, ?, ?)";
+     internal_access_path, instance_uuid, expires, access_url_base) VALUES ({now}, ?, ?, ?, ?, ?, ?, ?, ?)";
 
 // The columns that are never NULL in an instance Nova made.
 const INSERT_INSTANCE: &str = "INSERT INTO instances (created_at, uuid, host, node, launched_on, display_name, \
      deleted, cleaned, locked, hidden, shutdown_terminate, disable_terminate) \
-     SELECT strftime('%Y-%m-%d %H:%M:%f000', 'now'), ?1, ?2, ?2, ?2, 'console demo', 0, 0, 0, 0, 0, 0 \
-     WHERE NOT EXISTS (SELECT 1 FROM instances WHERE uuid = ?1)";
+     VALUES ({now}, ?, ?, ?, ?, 'console demo', 0, 0, {false}, {false}, {false}, {false})";
 
 /// A row to be written.
 pub(super) struct NewToken {
@@ -51,79 +40,73 @@ pub(super) struct TokenLine {
 }
 
 /// The database, open for writing.
-pub(super) struct Store(SqliteConnection);
+pub(super) struct Store {
+    link: Link,
+    dialect: Dialect,
+}
 
 impl Store {
-    pub(super) async fn open(path: &Path, create: bool) -> Result<Self, String> {
-        SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(create)
-            .busy_timeout(LOCK_WAIT)
-            .disable_statement_logging()
-            .connect()
-            .await
-            .map(Self)
-            .map_err(|reason| format!("could not open {}: {reason}", path.display()))
+    pub(super) async fn open(target: Target) -> Result<Self, String> {
+        let link = target.connect().await.map_err(|reason: SqlError| reason.to_string())?;
+        Ok(Self { link, dialect: target.dialect() })
     }
 
     pub(super) async fn create_tables(&mut self) -> Result<(), String> {
-        for statement in schema::STATEMENTS {
-            sqlx::query(statement).execute(&mut self.0).await.map_err(refused)?;
+        for statement in schema::statements(self.dialect) {
+            self.link.execute(&statement, &[]).await.map_err(refused)?;
         }
         Ok(())
     }
 
+    /// Makes the row of the instance where it is missing.
     pub(super) async fn create_instance(&mut self, uuid: &str, host: &str) -> Result<(), String> {
-        sqlx::query(INSERT_INSTANCE).bind(uuid).bind(host).execute(&mut self.0).await.map_err(refused)?;
+        if self.count("SELECT INT(id) FROM instances WHERE uuid = ?", uuid).await? == 0 {
+            let host = Argument::Text(host);
+            self.execute(INSERT_INSTANCE, &[Argument::Text(uuid), host, host, host])
+                .await
+                .map_err(refused)?;
+        }
         Ok(())
     }
 
     pub(super) async fn has_instance(&mut self, uuid: &str) -> Result<bool, String> {
-        sqlx::query("SELECT 1 FROM instances WHERE uuid = ? AND deleted = 0")
-            .bind(uuid)
-            .fetch_optional(&mut self.0)
-            .await
-            .map(|row| row.is_some())
-            .map_err(refused)
+        Ok(self.count("SELECT INT(id) FROM instances WHERE uuid = ? AND deleted = 0", uuid).await? > 0)
     }
 
     pub(super) async fn insert(&mut self, token: &NewToken) -> Result<(), String> {
-        sqlx::query(INSERT_TOKEN)
-            .bind(token.hash.to_hex())
-            .bind(token.console_type.as_str())
-            .bind(&token.host)
-            .bind(i64::from(token.port))
-            .bind(&token.internal_access_path)
-            .bind(&token.instance_uuid)
-            .bind(token.expires)
-            .bind(&token.access_url_base)
-            .execute(&mut self.0)
-            .await
-            .map_err(|reason| match reason.as_database_error() {
+        let arguments = [
+            Argument::Text(&token.hash.to_hex()),
+            Argument::Text(token.console_type.as_str()),
+            Argument::Text(&token.host),
+            Argument::Integer(i64::from(token.port)),
+            Argument::OptionalText(token.internal_access_path.as_deref()),
+            Argument::Text(&token.instance_uuid),
+            Argument::Integer(token.expires),
+            Argument::Text(&token.access_url_base),
+        ];
+        self.execute(INSERT_TOKEN, &arguments).await.map(drop).map_err(|reason| {
+            match reason.as_database_error() {
                 Some(database) if database.is_unique_violation() => "this token exists already".to_owned(),
                 _ => refused(reason),
-            })?;
-        Ok(())
+            }
+        })
     }
 
     pub(super) async fn list(&mut self) -> Result<Vec<TokenLine>, String> {
-        let rows = sqlx::query(
-            "SELECT id, console_type, host, port, instance_uuid, expires FROM console_auth_tokens \
-             ORDER BY id LIMIT ?",
-        )
-        .bind(LIST_MAX)
-        .fetch_all(&mut self.0)
-        .await
-        .map_err(refused)?;
+        let sql = self.dialect.sql(
+            "SELECT INT(id), console_type, host, INT(port), instance_uuid, INT(expires) \
+             FROM console_auth_tokens ORDER BY id LIMIT ?",
+        );
+        let rows = self.link.fetch(&sql, &[Argument::Integer(LIST_MAX)]).await.map_err(refused)?;
         rows.iter()
             .map(|row| {
                 Ok(TokenLine {
-                    id: row.try_get("id")?,
-                    console_type: row.try_get("console_type")?,
-                    host: row.try_get("host")?,
-                    port: row.try_get("port")?,
-                    instance_uuid: row.try_get("instance_uuid")?,
-                    expires: row.try_get("expires")?,
+                    id: row.get("id")?,
+                    console_type: row.get("console_type")?,
+                    host: row.get("host")?,
+                    port: row.get("port")?,
+                    instance_uuid: row.get("instance_uuid")?,
+                    expires: row.get("expires")?,
                 })
             })
             .collect::<Result<_, _>>()
@@ -131,24 +114,47 @@ impl Store {
     }
 
     pub(super) async fn revoke_token(&mut self, hash: &TokenHash) -> Result<u64, String> {
-        let query = sqlx::query("DELETE FROM console_auth_tokens WHERE token_hash = ?").bind(hash.to_hex());
-        Ok(query.execute(&mut self.0).await.map_err(refused)?.rows_affected())
+        let hash = hash.to_hex();
+        self.delete("DELETE FROM console_auth_tokens WHERE token_hash = ?", Argument::Text(&hash)).await
     }
 
     pub(super) async fn revoke_instance(&mut self, uuid: &str) -> Result<u64, String> {
-        let query = sqlx::query("DELETE FROM console_auth_tokens WHERE instance_uuid = ?").bind(uuid);
-        Ok(query.execute(&mut self.0).await.map_err(refused)?.rows_affected())
+        self.delete("DELETE FROM console_auth_tokens WHERE instance_uuid = ?", Argument::Text(uuid)).await
     }
 
     /// Those that `nova/db/main/api.py`, `console_auth_token_get_valid`, would not find any more.
     pub(super) async fn revoke_expired(&mut self, now: i64) -> Result<u64, String> {
-        let query = sqlx::query("DELETE FROM console_auth_tokens WHERE expires <= ?").bind(now);
-        Ok(query.execute(&mut self.0).await.map_err(refused)?.rows_affected())
+        self.delete("DELETE FROM console_auth_tokens WHERE expires <= ?", Argument::Integer(now)).await
+    }
+
+    async fn delete(&mut self, sql: &str, argument: Argument<'_>) -> Result<u64, String> {
+        self.execute(sql, &[argument]).await.map_err(refused)
+    }
+
+    async fn count(&mut self, sql: &str, uuid: &str) -> Result<usize, String> {
+        let sql = self.dialect.sql(sql);
+        let rows = self.link.fetch(&sql, &[Argument::Text(uuid)]).await.map_err(refused)?;
+        Ok(rows.len())
+    }
+
+    async fn execute(&mut self, sql: &str, arguments: &[Argument<'_>]) -> Result<u64, sqlx::Error> {
+        let (now, no) = match self.dialect {
+            // Nova's migrations store microseconds (SQLAlchemy's DATETIME for SQLite).
+            Dialect::Sqlite => ("strftime('%Y-%m-%d %H:%M:%f000', 'now')", "0"),
+            Dialect::MySql => ("UTC_TIMESTAMP()", "FALSE"),
+            Dialect::Postgres => ("CURRENT_TIMESTAMP", "FALSE"),
+        };
+        let sql = self.dialect.sql(&sql.replace("{now}", now).replace("{false}", no));
+        self.link.execute(&sql, arguments).await
     }
 }
 
 fn refused(reason: sqlx::Error) -> String {
     let message = reason.to_string();
-    let hint = if message.contains("no such table") { " (create --init makes the tables)" } else { "" };
+    // SQLite's, MySQL's and PostgreSQL's words for it.
+    let is_missing = message.contains("no such table")
+        || message.contains("doesn't exist")
+        || message.contains("relation") && message.contains("does not exist");
+    let hint = if is_missing { " (create --init makes the tables)" } else { "" };
     format!("the database refused: {message}{hint}")
 }

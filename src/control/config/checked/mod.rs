@@ -9,15 +9,15 @@ use super::Exit;
 use super::options::{DEFAULT, OWN};
 use super::program::Program;
 use super::resolve::Values;
-use crate::control::{AdminSettings, PortCheck};
+use crate::control::{AdminSettings, DatabaseSettings, PortCheck};
 use crate::proto::rfb::AuthScheme;
 use crate::proto::ws::TextPolicy;
-use crate::secret::Secret;
 use crate::session::Network;
 use crate::session::limits::{Limits, ROWS};
 use crate::telemetry::LogSettings;
 
 mod admin;
+mod database;
 mod log;
 mod messaging;
 mod process;
@@ -41,8 +41,8 @@ pub struct Config {
     pub listen: Listen,
     /// Directory of the web files, absolute; none means no web server
     pub web: Option<PathBuf>,
-    /// `[database] connection`, as SQLAlchemy writes it
-    pub database: Option<Secret>,
+    /// The database of the cell
+    pub database: DatabaseSettings,
     /// Whether computes are asked about the port
     pub port_check: PortCheck,
     /// `[DEFAULT] rpc_response_timeout`
@@ -123,7 +123,7 @@ impl Config {
             program: values.program,
             listen: listen(&read)?,
             web,
-            database: read.secret("database", "connection"),
+            database: database::settings(&read),
             port_check: if read.text(OWN, "port_check") == Some("off") {
                 PortCheck::Off
             } else {
@@ -178,7 +178,7 @@ impl Config {
                     .to_owned(),
             );
         }
-        if self.database.is_none() {
+        if self.database.connection.is_none() {
             self.warnings.push("[database] connection is not set: no token can be checked.".to_owned());
         }
         if self.auth_schemes.contains(&AuthScheme::VeNCrypt) {
