@@ -16,6 +16,7 @@ import sys
 
 from oslo_config import cfg
 from oslo_config import types
+from oslo_db import options as database
 from oslo_log import _options as log
 from oslo_log import versionutils
 from oslo_messaging import opts as messaging
@@ -153,6 +154,8 @@ FILE_OPTIONS = [
             ],
         ),
     ),
+    # The releases before have more old names for the one above.
+    *(("database", opt) for opt in database.database_opts if opt.name != "connection"),
 ]
 
 

@@ -122,7 +122,7 @@ impl Target {
             Kind::MySql { options, session } => self.connect_mysql(options, session.as_ref()).await,
             Kind::Postgres(options) => match options.connect().await {
                 // libpq's `prefer`: in the clear rather than not at all.
-                Err(sqlx::Error::Tls(_)) if matches!(options.get_ssl_mode(), PgSslMode::Prefer) => {
+                Err(reason) if is_tls(&reason) && matches!(options.get_ssl_mode(), PgSslMode::Prefer) => {
                     (**options).clone().ssl_mode(PgSslMode::Disable).connect().await.map(Wire::Postgres)
                 }
                 made => made.map(Wire::Postgres),
@@ -138,7 +138,7 @@ impl Target {
     ) -> Result<Wire, sqlx::Error> {
         let mut wire = match options.connect().await {
             // As libmysqlclient's `PREFERRED`: in the clear rather than not at all.
-            Err(sqlx::Error::Tls(_)) if matches!(options.get_ssl_mode(), MySqlSslMode::Preferred) => {
+            Err(reason) if is_tls(&reason) && matches!(options.get_ssl_mode(), MySqlSslMode::Preferred) => {
                 options.clone().ssl_mode(MySqlSslMode::Disabled).connect().await?
             }
             made => made?,
@@ -190,10 +190,19 @@ impl Dialect {
     }
 }
 
+/// Whether encryption failed: rustls' errors come as invalid data.
+fn is_tls(reason: &sqlx::Error) -> bool {
+    match reason {
+        sqlx::Error::Tls(_) => true,
+        sqlx::Error::Io(reason) => reason.kind() == std::io::ErrorKind::InvalidData,
+        _ => false,
+    }
+}
+
 /// Whether another attempt can help, and the reason in words.
 fn connect_error(reason: &sqlx::Error) -> SqlError {
     let passing = match reason {
-        sqlx::Error::Io(_) => true,
+        sqlx::Error::Io(_) => !is_tls(reason),
         sqlx::Error::Database(error) => super::link::is_passing(&**error),
         _ => false,
     };
