@@ -11,6 +11,7 @@ use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use consolegate::control::certs::Certificates;
 use consolegate::control::config::{Config, IoEngine, Listen};
 use consolegate::control::{Control, ControlSettings};
 use consolegate::engine::detect::{EngineKind, Preference, detect};
@@ -18,7 +19,7 @@ use consolegate::engine::epoll::EpollEngine;
 use consolegate::engine::uring::UringEngine;
 use consolegate::engine::{Engine, PipeBudget, Worker, WorkerHandle, WorkerSettings, descriptors, listener};
 use consolegate::proto::http::UpgradePolicy;
-use consolegate::session::{LOG_TARGET, Limits, Security, Settings, Workers};
+use consolegate::session::{LOG_TARGET, Limits, Security, Settings, TlsSettings, Workers};
 use consolegate::telemetry::log::{self, Logger};
 use consolegate::telemetry::metrics::metrics;
 
@@ -92,7 +93,13 @@ fn run(config: &Config, start: Start, background: Option<Background>, logger: &L
     if limits.sessions_max == 0 {
         limits.sessions_max = descriptors::sessions_max(descriptors, limits.pipes_max, workers);
     }
-    announce(config, &limits, engine);
+    let tls = TlsSettings {
+        cert: config.certificate.cert.clone(),
+        acceptor: Arc::default(),
+        only: config.ssl_only,
+    };
+    let certificates = Certificates::new(config.certificate.clone(), Arc::clone(&tls.acceptor));
+    announce(config, &limits, engine, &tls);
     metrics().set_program(config.program.console_type(), engine.name());
 
     let handles = Handles::default();
@@ -106,6 +113,7 @@ fn run(config: &Config, start: Start, background: Option<Background>, logger: &L
         directory: start.directory.clone(),
         port_check: config.port_check.clone(),
         web_root: config.web.clone(),
+        certificates: Some(certificates),
         record: config.record.clone(),
         admin: config.admin.clone(),
         workers: workers_of,
@@ -121,7 +129,7 @@ fn run(config: &Config, start: Start, background: Option<Background>, logger: &L
     .map_err(|error| format!("the control thread could not be started: {error}"))?;
 
     let shared = WorkerSettings {
-        settings: Arc::new(settings(config, limits)),
+        settings: Arc::new(settings(config, limits, tls)),
         authorizer: control.authorizer(),
         numbers: Arc::new(AtomicU64::new(0)),
     };
@@ -209,7 +217,7 @@ fn choose_engine(wanted: IoEngine) -> Result<EngineKind, String> {
 }
 
 /// The lines that Nova's proxies log when they start.
-fn announce(config: &Config, limits: &Limits, engine: EngineKind) {
+fn announce(config: &Config, limits: &Limits, engine: EngineKind, tls: &TlsSettings) {
     let Listen { host, port, .. } = &config.listen;
     let info = |line: &str| tracing::info!(target: LOG_TARGET, "{line}");
     info("WebSocket server settings:");
@@ -217,7 +225,14 @@ fn announce(config: &Config, limits: &Limits, engine: EngineKind) {
     if let Some(web) = &config.web {
         info(&format!("  - Web server (no directory listings). Web root: {}", web.display()));
     }
-    info("  - No SSL/TLS support");
+    if tls.acceptor.is_ready() {
+        info("  - SSL/TLS support");
+        if tls.only {
+            info("  - Deny non-SSL/TLS connections");
+        }
+    } else {
+        info("  - No SSL/TLS support (no cert file)");
+    }
     if config.process.daemon {
         info("  - Backgrounding (daemon)");
     }
@@ -229,7 +244,7 @@ fn announce(config: &Config, limits: &Limits, engine: EngineKind) {
     info(&format!("  - proxying from {host}:{port} to None:None"));
 }
 
-fn settings(config: &Config, limits: Limits) -> Settings {
+fn settings(config: &Config, limits: Limits, tls: TlsSettings) -> Settings {
     let console_type = config.program.console_type();
     let defaults = Settings::for_console(console_type);
     Settings {
@@ -242,6 +257,8 @@ fn settings(config: &Config, limits: Limits) -> Settings {
         web: config.web.is_some(),
         allowed_origins: config.allowed_origins.clone(),
         trusted_proxies: config.trusted_proxies.clone(),
+        proxy_protocol: config.proxy_protocol,
+        tls,
         upgrade: UpgradePolicy { strict: config.strict_upgrade },
         explain_refusals: config.explain_refusals,
         record: config.record.clone(),

@@ -20,6 +20,7 @@
 
 mod admin;
 mod answer;
+pub mod certs;
 pub mod config;
 pub mod consoleauth;
 mod desk;

@@ -15,6 +15,7 @@ use tracing::warn;
 
 use super::admin::{self, AdminSettings, Office};
 use super::answer::Answer;
+use super::certs::Certificates;
 use super::consoleauth::{ConsoleAuth, PortCheck};
 use super::desk::{Asked, Desk};
 use super::files::Files;
@@ -36,6 +37,8 @@ pub struct ControlSettings {
     pub port_check: PortCheck,
     /// The web root, absolute; none for a program without web files
     pub web_root: Option<PathBuf>,
+    /// The certificate for browsers, to be looked at for changes
+    pub certificates: Option<Certificates>,
     /// `record`: where sessions are recorded, absolute
     pub record: Option<PathBuf>,
     /// The admin listener
@@ -198,6 +201,9 @@ fn run(settings: ControlSettings, queue: UnboundedReceiver<Message>, ready: &Syn
     let _ = ready.send(Ok(()));
     runtime.block_on(async {
         tokio::task::spawn_local(signals.serve(settings.on_signal));
+        if let Some(certificates) = settings.certificates {
+            tokio::task::spawn_local(certificates.watch());
+        }
         let office = Rc::new(Office {
             settings: settings.admin,
             limits,

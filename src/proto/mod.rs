@@ -5,7 +5,9 @@
 
 pub mod bytes;
 pub mod http;
+pub mod proxy_header;
 pub mod rfb;
+pub mod tls;
 pub mod ws;
 
 /// The two ends of a session, by Nova's names (`tenant_sock`, `compute_sock`).

@@ -78,6 +78,8 @@ limits! {
         "Connections held by one worker at a time; further ones wait in the listen queue. 0 takes what the descriptor limit allows, two descriptors each.";
     first_byte_timeout_ms: Milliseconds = 3_000 in 1..=3_600_000,
         "From accept to the first byte: Nova waits three seconds, and load balancer probes never send one.";
+    tls_handshake_timeout_ms: Milliseconds = 10_000 in 1..=3_600_000,
+        "From the first byte of TLS to the end of its handshake: a silent peer would hold its state for ever.";
     head_timeout_ms: Milliseconds = 10_000 in 1..=3_600_000,
         "From the first byte of a request to its blank line: a slow sender would hold a descriptor for ever.";
     keep_alive_timeout_ms: Milliseconds = 15_000 in 1..=3_600_000,

@@ -22,7 +22,8 @@ pub(super) use numbered;
 /// (`websockify/websockifyserver.py`, `handle_websocket`).
 pub(super) fn upgraded(cx: &Context, request: &http::Request) {
     let ip = cx.peer.ip();
-    tracing::info!(target: LOG_TARGET, client = %ip, "{ip}: Plain non-SSL (ws://) WebSocket connection");
+    let scheme = if cx.tls { "SSL/TLS (wss://)" } else { "Plain non-SSL (ws://)" };
+    tracing::info!(target: LOG_TARGET, client = %ip, "{ip}: {scheme} WebSocket connection");
     let target = masked_target(request);
     if target != "/" {
         tracing::info!(target: LOG_TARGET, client = %ip, "{ip}: Path: '{target}'");

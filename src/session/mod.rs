@@ -43,11 +43,13 @@ mod lifetime;
 pub mod limits;
 mod line;
 mod link;
+mod opening;
 mod phase;
 mod recording;
 mod relay;
 mod request;
 mod responding;
+mod secure;
 mod securing;
 mod settings;
 mod tenant;
@@ -62,10 +64,12 @@ pub use control::{
 };
 pub use error::{CloseReason, Failure, HttpEnd, Refusal};
 pub use limits::Limits;
+use opening::{Opened, Opening};
 pub use phase::PHASE_NAMES;
 use phase::Phase;
 pub use recording::RecordStream;
-pub use settings::{InvalidNetwork, Network, Security, Settings};
+use secure::Secure;
+pub use settings::{InvalidNetwork, Network, Security, Settings, TlsSettings};
 
 /// The logger name of Nova's session lines; log pipelines select on it.
 pub const LOG_TARGET: &str = "nova.console.websocketproxy";
@@ -207,43 +211,134 @@ pub struct Context<'a> {
     pub number: u64,
     /// The tenant's address
     pub peer: SocketAddr,
+    /// Whether the tenant's connection is under TLS
+    pub tls: bool,
 }
 
 /// Settings, clock and identity that a session is driven with, less the time of the call.
 #[derive(Debug)]
 pub struct Session {
     phase: Phase,
+    /// What stands between the tenant's socket and the phases; none for a plain connection
+    transport: Option<Box<Transport>>,
     number: u64,
     peer: SocketAddr,
+}
+
+/// What stands between the tenant's socket and the phases.
+#[derive(Debug)]
+enum Transport {
+    /// What that is, the first bytes will tell
+    Opening(Opening),
+    /// TLS
+    Secure(Box<Secure>),
 }
 
 impl Session {
     /// A session for a connection that was just accepted. `number` is process-wide and starts at 1.
     #[must_use]
     pub fn new(number: u64, peer: SocketAddr) -> Self {
-        Self { phase: Phase::Taken, number, peer }
+        Self { phase: Phase::Taken, transport: None, number, peer }
     }
 
     /// Asks for the first bytes. Called once, before any [`Session::handle`].
     pub fn start(&mut self, now: Instant, unix_s: u64, settings: &Settings, out: &mut Outbox) {
-        let cx = Context { now, unix_s, settings, number: self.number, peer: self.peer };
+        let cx = self.context(now, unix_s, settings);
+        self.transport = Some(Box::new(Transport::Opening(Opening::new(&cx))));
         self.phase = request::Request::start(&cx, out);
-        out.push(Output::Wait(self.phase.deadline()));
+        out.push(Output::Wait(self.deadline()));
     }
 
     /// Takes one input and appends what follows from it to `out`.
     pub fn handle(&mut self, now: Instant, unix_s: u64, settings: &Settings, input: Input, out: &mut Outbox) {
-        let cx = Context { now, unix_s, settings, number: self.number, peer: self.peer };
+        let cx = self.context(now, unix_s, settings);
+        match self.transport.take() {
+            None => self.step(&cx, input, out),
+            Some(mut transport) => {
+                let goes_on = match &mut *transport {
+                    Transport::Opening(opening) => self.open(cx, opening, input, out),
+                    Transport::Secure(secure) => {
+                        self.step_secure(&cx, secure, input, out);
+                        true
+                    }
+                };
+                if goes_on {
+                    self.transport = Some(transport);
+                }
+            }
+        }
+        out.push(Output::Wait(self.deadline()));
+    }
+
+    fn context<'a>(&self, now: Instant, unix_s: u64, settings: &'a Settings) -> Context<'a> {
+        let tls = matches!(self.transport.as_deref(), Some(Transport::Secure(_)));
+        Context { now, unix_s, settings, number: self.number, peer: self.peer, tls }
+    }
+
+    fn step(&mut self, cx: &Context, input: Input, out: &mut Outbox) {
         let phase = std::mem::replace(&mut self.phase, Phase::Taken);
         let (before, begun) = (phase.name(), phase.begun());
-        self.phase = phase.step(&cx, input, out);
+        self.phase = phase.step(cx, input, out);
         if self.phase.name() != before {
             if let Some((handshake, since)) = begun {
-                out.counters.handshake.of(handshake).observe(now.saturating_duration_since(since));
+                out.counters.handshake.of(handshake).observe(cx.now.saturating_duration_since(since));
             }
             tracing::trace!(target: LOG_TARGET, "{:3}: {before} -> {}", self.number, self.phase.name());
         }
-        out.push(Output::Wait(self.phase.deadline()));
+    }
+
+    /// Takes an input while the first bytes are awaited. False when they are, or nobody awaits them any more.
+    fn open(&mut self, mut cx: Context, opening: &mut Opening, input: Input, out: &mut Outbox) -> bool {
+        let Input::Received { from: Side::Tenant, chunk } = input else {
+            self.step(&cx, input, out);
+            return true;
+        };
+        let opened = opening.received(&cx, chunk);
+        self.peer = opening.peer();
+        cx.peer = self.peer;
+        match opened {
+            Opened::NotYet => {
+                // The phase's read goes on.
+                out.push(Output::Read(Side::Tenant));
+                return true;
+            }
+            Opened::Plain(chunk) => self.step(&cx, Input::Received { from: Side::Tenant, chunk }, out),
+            Opened::Tls(layer, chunk) => {
+                cx.tls = true;
+                let mut secure = Box::new(Secure::new(&cx, layer));
+                self.step_secure(&cx, &mut secure, Input::Received { from: Side::Tenant, chunk }, out);
+                self.transport = Some(Box::new(Transport::Secure(secure)));
+            }
+            Opened::Refused => {
+                out.push(Output::Read(Side::Tenant));
+                self.step(&cx, Input::Kill(CloseReason::Http(HttpEnd::Idle)), out);
+            }
+        }
+        false
+    }
+
+    /// Takes an input through the TLS layer, and lets it carry out what the phase wishes.
+    fn step_secure(&mut self, cx: &Context, secure: &mut Secure, input: Input, out: &mut Outbox) {
+        if secure.happened(cx, input, out) {
+            self.phase.secured(cx);
+        }
+        while let Some(input) = secure.feed.pop_front() {
+            let before = out.outputs.len();
+            self.step(cx, input, out);
+            let mut wishes = std::mem::take(&mut secure.wishes);
+            wishes.extend(out.outputs.drain(before..));
+            for output in wishes.drain(..) {
+                secure.wish(output, out);
+            }
+            secure.wishes = wishes;
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        match self.transport.as_deref() {
+            Some(Transport::Secure(secure)) => secure.handshake_until().or_else(|| self.phase.deadline()),
+            Some(Transport::Opening(_)) | None => self.phase.deadline(),
+        }
     }
 
     /// The phase's name, for logs, metrics and tests.

@@ -120,6 +120,13 @@ impl Phase {
         }
     }
 
+    /// The tenant's TLS handshake is over: the time for the request begins.
+    pub(super) fn secured(&mut self, cx: &Context) {
+        if let Self::Request(phase) = self {
+            phase.await_head(cx);
+        }
+    }
+
     /// Which phase between the upgrade and the relay this is, and since when.
     pub(super) fn begun(&self) -> Option<(HandshakePhase, Instant)> {
         match self {

@@ -43,6 +43,11 @@ impl Request {
         request.parse(cx, out)
     }
 
+    /// Gives the head its whole time from now on.
+    pub(super) fn await_head(&mut self, cx: &Context) {
+        self.deadline = cx.now + duration(cx.settings.limits.head_timeout_ms);
+    }
+
     pub(super) fn deadline(&self) -> Instant {
         self.deadline
     }

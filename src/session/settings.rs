@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use thiserror::Error;
 
@@ -10,6 +11,7 @@ use super::limits::Limits;
 use crate::console::ConsoleType;
 use crate::proto::http::{OriginPolicy, UpgradePolicy};
 use crate::proto::rfb::AuthScheme;
+use crate::proto::tls::TlsAcceptor;
 use crate::proto::ws::TextPolicy;
 
 /// Settings shared by all sessions of a process. Built once from the configuration; never changed by a
@@ -30,6 +32,10 @@ pub struct Settings {
     pub allowed_origins: Vec<String>,
     /// `[consolegate] trusted_proxies`: who may send `X-Forwarded-Proto`; empty for everybody, as in Nova
     pub trusted_proxies: Vec<Network>,
+    /// `[consolegate] proxy_protocol`: those proxies, and nobody else, start with a PROXY header
+    pub proxy_protocol: bool,
+    /// TLS towards the tenant
+    pub tls: TlsSettings,
     /// `[consolegate] strict_upgrade`
     pub upgrade: UpgradePolicy,
     /// `[consolegate] explain_refusals`: a Close code and reason on refusals
@@ -42,6 +48,17 @@ pub struct Settings {
     pub ping_strict: bool,
     /// Every bound
     pub limits: Limits,
+}
+
+/// TLS towards tenants, on the same port as plain connections.
+#[derive(Clone, Debug, Default)]
+pub struct TlsSettings {
+    /// `cert`, absolute, for messages
+    pub cert: PathBuf,
+    /// What is in that file now
+    pub acceptor: Arc<TlsAcceptor>,
+    /// `ssl_only`: plain connections are closed
+    pub only: bool,
 }
 
 /// What a session does once the compute node is connected.
@@ -106,9 +123,14 @@ impl Settings {
     /// The Origin policy for a request that came from `peer`.
     #[must_use]
     pub fn origin_policy(&self, peer: IpAddr) -> OriginPolicy {
-        let honour_forwarded_proto =
-            self.trusted_proxies.is_empty() || self.trusted_proxies.iter().any(|n| n.contains(peer));
+        let honour_forwarded_proto = self.trusted_proxies.is_empty() || self.trusts(peer);
         OriginPolicy { allowed: self.allowed_origins.clone(), honour_forwarded_proto }
+    }
+
+    /// Whether `peer` is one of the operator's own proxies.
+    #[must_use]
+    pub fn trusts(&self, peer: IpAddr) -> bool {
+        self.trusted_proxies.iter().any(|network| network.contains(peer))
     }
 
     /// The settings of a program without any configuration.
@@ -125,6 +147,8 @@ impl Settings {
             web: console_type != ConsoleType::Serial,
             allowed_origins: Vec::new(),
             trusted_proxies: Vec::new(),
+            proxy_protocol: false,
+            tls: TlsSettings::default(),
             upgrade: UpgradePolicy::default(),
             explain_refusals: false,
             record: None,

@@ -290,9 +290,9 @@ fn missing_web_root_and_certificate_end_with_status_255() {
     assert_eq!((exit.status, exit.stderr.as_str()), (255, "Can not find html/js files at /no/web.\n"));
     let exit = machine.exit(&[NOVNC, "--web", "/no/web", "--ssl_only", "--cert", "/no/cert"]);
     assert_eq!((exit.status, exit.stderr.as_str()), (255, "SSL only and /no/cert not found\n"));
-    let exit = machine.exit(&[NOVNC, "--ssl_only", "--cert", "/"]);
+    let exit = machine.exit(&[NOVNC, "--config-file", &machine.file("f", "[console]\nssl_ciphers=kRSA\n")]);
     assert_eq!(exit.status, 1);
-    assert!(exit.stderr.contains("does not speak TLS"));
+    assert!(exit.stderr.contains("no cipher suite is left of \"kRSA\""), "{}", exit.stderr);
 }
 
 #[test]
@@ -326,13 +326,22 @@ fn options_without_effect_warn_when_set() {
     let file = machine.file(
         "f",
         "[DEFAULT]\npublish_errors=true\nuse_json=false\ntransport_url=rabbit://u:hidden@h/\n[consoleauth]\n\
-         enforce_session_timeout=true\n[console]\nssl_minimum_version=tlsv1_3\n",
+         enforce_session_timeout=true\n[vnc]\nvencrypt_ca_certs=/ca\n",
     );
-    let values = machine.read(&[NOVNC, "--config-file", &file, "--cert", "/c", "--key="]).unwrap();
+    let values = machine
+        .read(&[
+            NOVNC,
+            "--config-file",
+            &file,
+            "--vnc-vencrypt_client_key",
+            "/k",
+            "--vnc-vencrypt_client_cert=",
+        ])
+        .unwrap();
     let mut named: Vec<&str> =
         values.warnings.iter().map(|warning| warning.split('"').nth(1).unwrap()).collect();
     named.sort_unstable();
-    assert_eq!(named, ["cert", "publish_errors", "ssl_minimum_version"]);
+    assert_eq!(named, ["publish_errors", "vencrypt_ca_certs", "vencrypt_client_key"]);
     assert!(!format!("{values:?}").contains("hidden"));
 }
 

@@ -20,6 +20,7 @@ mod secrets;
 mod size;
 mod splice;
 mod splits;
+mod tls;
 mod upgrade_vectors;
 mod web;
 

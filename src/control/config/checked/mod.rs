@@ -9,6 +9,7 @@ use super::Exit;
 use super::options::{DEFAULT, OWN};
 use super::program::Program;
 use super::resolve::Values;
+use crate::control::certs::CertificateSettings;
 use crate::control::{AdminSettings, DatabaseSettings, PortCheck};
 use crate::proto::rfb::AuthScheme;
 use crate::proto::ws::TextPolicy;
@@ -23,6 +24,7 @@ mod messaging;
 mod process;
 mod read;
 mod record;
+mod tls;
 
 use log::log_settings;
 pub use process::ProcessSettings;
@@ -65,6 +67,12 @@ pub struct Config {
     pub text_frames: TextPolicy,
     /// Who may send `X-Forwarded-Proto`; everyone when empty
     pub trusted_proxies: Vec<Network>,
+    /// `[consolegate] proxy_protocol`: those proxies start with a PROXY header
+    pub proxy_protocol: bool,
+    /// The certificate for browsers
+    pub certificate: CertificateSettings,
+    /// `ssl_only`
+    pub ssl_only: bool,
     /// `record`: where sessions are recorded, absolute; none does not
     pub record: Option<PathBuf>,
     /// `[consoleauth] enforce_session_timeout`
@@ -115,9 +123,9 @@ impl Config {
     /// [`Exit`] with status 1, or 255 where Nova's program has that.
     pub(super) fn check(values: &Values) -> Result<Self, Exit> {
         let read = Read(values);
-        check_tls(&read)?;
-        let web = check_web(&read)?;
         let mut warnings = values.warnings.clone();
+        let certificate = tls::settings(&read, &mut warnings)?;
+        let web = check_web(&read)?;
         let rpc_response_timeout = rpc_response_timeout(&read);
         let mut config = Self {
             program: values.program,
@@ -154,6 +162,9 @@ impl Config {
                 .iter()
                 .filter_map(|one| one.parse().ok())
                 .collect(),
+            proxy_protocol: read.is_on(OWN, "proxy_protocol"),
+            certificate,
+            ssl_only: read.is_on(DEFAULT, "ssl_only"),
             record: record::path(&read)?,
             enforce_session_timeout: read.is_on("consoleauth", "enforce_session_timeout"),
             ping_strict: read.is_on(OWN, "ping_strict"),
@@ -188,25 +199,18 @@ impl Config {
                     .to_owned(),
             );
         }
+        if self.proxy_protocol && self.trusted_proxies.is_empty() {
+            self.warnings.push(
+                "[consolegate] proxy_protocol is set but trusted_proxies is empty: nobody may send a PROXY header."
+                    .to_owned(),
+            );
+        }
         for origin in self.allowed_origins.iter().filter(|origin| origin.contains('/')) {
             self.warnings.push(format!(
                 "[console] allowed_origins holds \"{origin}\", which matches nothing: entries are host names."
             ));
         }
     }
-}
-
-/// Serving in the clear what was meant for TLS alone would be worse than not starting.
-fn check_tls(read: &Read<'_>) -> Result<(), Exit> {
-    if !read.is_on(DEFAULT, "ssl_only") {
-        return Ok(());
-    }
-    // The text and status of nova/cmd/baseproxy.py.
-    let cert = read.text(DEFAULT, "cert").unwrap_or_default();
-    if !Path::new(cert).exists() {
-        return Err(Exit::failed(255, format!("SSL only and {cert} not found")));
-    }
-    Err(Exit::config("ssl_only is set, but this build does not speak TLS to the browser yet"))
 }
 
 fn check_web(read: &Read<'_>) -> Result<Option<PathBuf>, Exit> {
@@ -290,11 +294,8 @@ mod tests {
             .filter(|path| path.is_file());
         let source: String = files.map(|path| std::fs::read_to_string(path).unwrap()).collect();
         for option in options().iter().filter(|option| !ROWS.iter().any(|row| row.name == option.name)) {
-            // `cert` is read for Nova's message about it.
-            if option.name != "cert" {
-                let is_read = source.contains(&format!("\"{}\"", option.name));
-                assert_eq!(is_read, option.effect == Effect::Used, "[{}] {}", option.group, option.name);
-            }
+            let is_read = source.contains(&format!("\"{}\"", option.name));
+            assert_eq!(is_read, option.effect == Effect::Used, "[{}] {}", option.group, option.name);
         }
     }
 }

@@ -59,4 +59,6 @@ pub(super) static DECLARED: &[OptionDef] = &[
         .only(Program::SerialProxy),
     option(OWN, "trusted_proxies", Kind::Networks, "Who may send X-Forwarded-Proto; empty lets everyone")
         .default(""),
+    option(OWN, "proxy_protocol", Kind::Bool, "Connections from trusted_proxies start with a PROXY header")
+        .default("false"),
 ];

@@ -4,15 +4,13 @@ use super::{DEFAULT, OptionDef, option};
 use crate::control::config::program::Program;
 use crate::control::config::values::Kind;
 
-const NO_TLS: &str = "this build does not speak TLS to the browser; connections are served in the clear";
 const NO_VENCRYPT: &str = "this build does not speak VeNCrypt";
 
 pub(super) static DECLARED: &[OptionDef] = &[
     option(DEFAULT, "cert", Kind::Str, "Certificate chain for browsers, PEM; may hold the key")
         .default("self.pem")
-        .flag("cert")
-        .no_effect(NO_TLS),
-    option(DEFAULT, "key", Kind::Str, "Private key, if it is not in cert").flag("key").no_effect(NO_TLS),
+        .flag("cert"),
+    option(DEFAULT, "key", Kind::Str, "Private key, if it is not in cert").flag("key"),
     option(DEFAULT, "ssl_only", Kind::Bool, "Refuse connections without TLS")
         .default("false")
         .flag("ssl_only"),
@@ -28,14 +26,12 @@ pub(super) static DECLARED: &[OptionDef] = &[
         .flag("vencrypt_ca_certs")
         .only(Program::NoVncProxy)
         .no_effect(NO_VENCRYPT),
-    option("console", "ssl_ciphers", Kind::Str, "Ciphers for browsers until TLS 1.2, as OpenSSL lists them")
-        .no_effect(NO_TLS),
+    option("console", "ssl_ciphers", Kind::Str, "Ciphers for browsers until TLS 1.2, as OpenSSL lists them"),
     option(
         "console",
         "ssl_minimum_version",
         Kind::Choice(&["default", "tlsv1_1", "tlsv1_2", "tlsv1_3"]),
         "Oldest TLS for browsers",
     )
-    .default("default")
-    .no_effect(NO_TLS),
+    .default("default"),
 ];

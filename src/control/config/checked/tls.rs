@@ -1,0 +1,42 @@
+//! TLS towards browsers: `cert`, `key`, `ssl_only` and the group `[console]`.
+
+use std::path::Path;
+
+use super::{DEFAULT, Exit, Read};
+use crate::control::certs::{CertificateSettings, Ciphers, MinimumVersion};
+
+/// How TLS is spoken, with what there is to say about it.
+pub(super) fn settings(read: &Read<'_>, warnings: &mut Vec<String>) -> Result<CertificateSettings, Exit> {
+    let cert = read.text(DEFAULT, "cert").unwrap_or_default();
+    // Serving in the clear what was meant for TLS alone would be worse than not starting. The text and status
+    // of nova/cmd/baseproxy.py.
+    if read.is_on(DEFAULT, "ssl_only") && !Path::new(cert).exists() {
+        return Err(Exit::failed(255, format!("SSL only and {cert} not found")));
+    }
+    let ciphers = match read.text("console", "ssl_ciphers") {
+        None => Ciphers::default(),
+        Some(text) => Ciphers::parse(text).map_err(|error| {
+            Exit::config(format!("Value for option ssl_ciphers from group console is not valid: {error}"))
+        })?,
+    };
+    if !ciphers.unknown.is_empty() {
+        let unknown = ciphers.unknown.join(", ");
+        warnings.push(format!("[console] ssl_ciphers names what this program does not speak: {unknown}."));
+    }
+    let minimum = match read.text("console", "ssl_minimum_version") {
+        Some("tlsv1_3") => MinimumVersion::Tls13,
+        Some("tlsv1_1") => {
+            warnings.push(
+                "[console] ssl_minimum_version = tlsv1_1 means tlsv1_2: nothing older is spoken.".to_owned(),
+            );
+            MinimumVersion::Tls12
+        }
+        _ => MinimumVersion::Tls12,
+    };
+    Ok(CertificateSettings {
+        cert: read.path(DEFAULT, "cert").unwrap_or_default(),
+        key: read.path(DEFAULT, "key"),
+        minimum,
+        ciphers,
+    })
+}

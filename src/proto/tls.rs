@@ -1,0 +1,209 @@
+//! TLS towards the tenant as one more sans-IO layer: wire bytes become plain bytes and the other way round.
+//! The only file that names rustls' connection types.
+//!
+//! It is rustls' buffered interface, with what it wants to send taken out of it at once, so that nothing is
+//! kept here beyond one unfinished record. Trust and time are not decided here: the configuration is given,
+//! and a handshake that does not end is the session's to end.
+
+use std::fmt;
+use std::io::{self, Read};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use rustls::{ServerConfig, ServerConnection};
+use thiserror::Error;
+
+use super::bytes::Chunk;
+
+/// Longest record on the wire: header, plaintext and what encryption may add (RFC 8446 section 5.2).
+const RECORD_BYTES_MAX: usize = 5 + 16_384 + 256;
+
+/// What a record adds to its plaintext at most, in what is written here.
+const RECORD_OVERHEAD_BYTES: usize = 64;
+
+/// The certificate in use. The control thread replaces it when its files change; sessions that have begun
+/// keep the one they began with.
+#[derive(Default)]
+pub struct TlsAcceptor {
+    current: RwLock<Option<Arc<ServerConfig>>>,
+}
+
+impl TlsAcceptor {
+    /// Replaces the certificate for later handshakes. `None`: there is none, and TLS is refused.
+    pub fn replace(&self, config: Option<Arc<ServerConfig>>) {
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = config;
+    }
+
+    /// Whether there is a certificate.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// The server's end of a connection that is about to begin; none without a certificate.
+    #[must_use]
+    pub fn accept(&self) -> Option<TlsLayer> {
+        let config = self.current.read().unwrap_or_else(PoisonError::into_inner).clone()?;
+        // Fails only for configurations that rustls' builder does not build.
+        let mut connection = ServerConnection::new(config).ok()?;
+        // The session never has more than one write open, so this is bounded already.
+        connection.set_buffer_limit(None);
+        Some(TlsLayer { connection, failed: false })
+    }
+}
+
+impl fmt::Debug for TlsAcceptor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TlsAcceptor(ready: {})", self.is_ready())
+    }
+}
+
+/// The peer broke the protocol, or nothing was agreed on.
+#[derive(Debug, Error)]
+#[error("{0}")]
+pub struct TlsError(rustls::Error);
+
+/// What wire bytes came to.
+#[derive(Debug, Default)]
+pub struct Opened {
+    /// Plain bytes; often none
+    pub plain: Chunk,
+    /// The peer said that nothing more comes (`close_notify`)
+    pub ended: bool,
+}
+
+/// One TLS connection.
+pub struct TlsLayer {
+    connection: ServerConnection,
+    /// Nothing more is opened or sealed
+    failed: bool,
+}
+
+impl TlsLayer {
+    /// Whether application bytes cannot be sent yet.
+    #[must_use]
+    pub fn is_handshaking(&self) -> bool {
+        self.connection.is_handshaking()
+    }
+
+    /// Protocol version and cipher suite, for logs; empty while handshaking.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let version = self.connection.protocol_version().and_then(|version| version.as_str());
+        let suite = self.connection.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str());
+        [version, suite].into_iter().flatten().collect::<Vec<_>>().join(" ")
+    }
+
+    /// Takes wire bytes. Whatever they are, [`TlsLayer::take_wire`] may have something to send afterwards.
+    ///
+    /// # Errors
+    ///
+    /// [`TlsError`]; an alert is to be sent, and nothing more can be opened.
+    pub fn open(&mut self, wire: &Chunk) -> Result<Opened, TlsError> {
+        let mut opened = Opened::default();
+        let mut bytes = wire.bytes();
+        while !bytes.is_empty() && !self.failed && !opened.ended {
+            // Takes what its buffer has room for; the plain bytes are taken out below, so there is some.
+            let taken = self.connection.read_tls(&mut bytes);
+            debug_assert!(matches!(taken, Ok(1..)), "{taken:?}");
+            if !matches!(taken, Ok(1..)) {
+                return Err(self.fail(rustls::Error::General("a record did not fit".to_owned())));
+            }
+            let state = match self.connection.process_new_packets() {
+                Ok(state) => state,
+                Err(error) => return Err(self.fail(error)),
+            };
+            if state.plaintext_bytes_to_read() > 0 {
+                let wanted = bytes.len() + state.plaintext_bytes_to_read();
+                self.take_plain(&mut opened.plain, state.plaintext_bytes_to_read(), wanted);
+            }
+            opened.ended = state.peer_has_closed();
+        }
+        Ok(opened)
+    }
+
+    fn fail(&mut self, error: rustls::Error) -> TlsError {
+        self.failed = true;
+        TlsError(error)
+    }
+
+    /// Appends `len` plain bytes to `plain`. Where it has to grow, it grows by `wanted`.
+    fn take_plain(&mut self, plain: &mut Chunk, len: usize, wanted: usize) {
+        if plain.spare_mut().len() < len {
+            let mut larger = Chunk::with_capacity(plain.len() + wanted.max(len));
+            larger.append(plain.bytes());
+            *plain = larger;
+        }
+        // There are that many: reading them cannot block or end.
+        let read = self.connection.reader().read_exact(&mut plain.spare_mut()[..len]);
+        debug_assert!(read.is_ok(), "{read:?}");
+        plain.commit(if read.is_ok() { len } else { 0 });
+    }
+
+    /// Seals plain bytes: 16 KiB in a record, so that a short write is exactly one. To be followed by
+    /// [`TlsLayer::take_wire`].
+    pub fn seal(&mut self, plain: &[u8]) {
+        if self.failed {
+            return;
+        }
+        // Without a limit it takes everything.
+        let sealed = io::Write::write_all(&mut self.connection.writer(), plain);
+        debug_assert!(sealed.is_ok(), "{sealed:?}");
+    }
+
+    /// Says that nothing more will be sealed. Before the end of the handshake there is nobody to tell.
+    pub fn send_close_notify(&mut self) {
+        if !self.failed && !self.is_handshaking() {
+            self.connection.send_close_notify();
+        }
+    }
+
+    /// Everything there is to send, in order; none when there is nothing. `len` is that of the bytes last
+    /// sealed.
+    pub fn take_wire(&mut self, len: usize) -> Option<Chunk> {
+        if !self.connection.wants_write() {
+            return None;
+        }
+        let records = len / 16_384 + 1;
+        let mut wire = Wire(Chunk::with_capacity(len + records * RECORD_OVERHEAD_BYTES));
+        while self.connection.wants_write() {
+            // Only `Wire` could fail, and does not.
+            if !matches!(self.connection.write_tls(&mut wire), Ok(1..)) {
+                break;
+            }
+        }
+        Some(wire.0)
+    }
+}
+
+impl fmt::Debug for TlsLayer {
+    /// Nothing of the keys.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TlsLayer(handshaking: {}, failed: {})", self.is_handshaking(), self.failed)
+    }
+}
+
+/// A chunk that grows as it is written to.
+struct Wire(Chunk);
+
+impl io::Write for Wire {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_vectored(&[io::IoSlice::new(bytes)])
+    }
+
+    fn write_vectored(&mut self, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        let len = slices.iter().map(|slice| slice.len()).sum();
+        if self.0.spare_mut().len() < len {
+            let mut larger = Chunk::with_capacity((self.0.len() + len).max(RECORD_BYTES_MAX));
+            larger.append(self.0.bytes());
+            self.0 = larger;
+        }
+        for slice in slices {
+            self.0.append(slice);
+        }
+        Ok(len)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,213 @@
+//! TLS, PROXY headers, and what the first bytes of a connection decide.
+
+use std::io::{Read, Write};
+
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::{PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig};
+
+use super::*;
+
+const HEAD_REQUEST: &[u8] = b"HEAD /vnc.html HTTP/1.1\r\nHost: console.example\r\n\r\n";
+
+/// Settings with a certificate, and a client that trusts it.
+fn with_certificate() -> (Settings, ClientConnection) {
+    let mut settings = Settings::for_console(ConsoleType::Serial);
+    let signed = rcgen::generate_simple_self_signed(["console.example".to_owned()]).unwrap();
+    let key = PrivateKeyDer::try_from(signed.signing_key.serialize_der()).unwrap();
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let server = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![signed.cert.der().clone()], key)
+        .unwrap();
+    settings.tls.acceptor.replace(Some(Arc::new(server)));
+    settings.tls.cert = "/etc/nova/cert.pem".into();
+    let mut roots = RootCertStore::empty();
+    roots.add(signed.cert.der().clone()).unwrap();
+    let client = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = ServerName::try_from("console.example").unwrap();
+    (settings, ClientConnection::new(Arc::new(client), name).unwrap())
+}
+
+/// Lets client and session talk until neither has anything to say, in pieces of `piece` bytes. Returns the
+/// plain bytes that the client got.
+fn talk(driver: &mut Driver, client: &mut ClientConnection, piece: usize) -> Vec<u8> {
+    let mut plain = Vec::new();
+    loop {
+        let mut wire = Vec::new();
+        while client.wants_write() {
+            client.write_tls(&mut wire).unwrap();
+        }
+        for bytes in wire.chunks(piece) {
+            driver.receive(Side::Tenant, bytes);
+            driver.flush();
+        }
+        let sent = driver.take_sent(Side::Tenant);
+        let mut rest = &sent[..];
+        while !rest.is_empty() {
+            client.read_tls(&mut rest).unwrap();
+            client.process_new_packets().unwrap();
+            let mut buffer = [0; 4_096];
+            while let Ok(len @ 1..) = client.reader().read(&mut buffer) {
+                plain.extend_from_slice(&buffer[..len]);
+            }
+        }
+        if sent.is_empty() && !client.wants_write() {
+            return plain;
+        }
+    }
+}
+
+#[test]
+fn any_split_of_the_wire_gives_the_same_answer() {
+    let mut plainly = Driver::accept(Settings::for_console(ConsoleType::Serial));
+    plainly.receive(Side::Tenant, HEAD_REQUEST);
+    plainly.flush();
+    let expected = plainly.take_sent(Side::Tenant);
+    assert!(expected.starts_with(b"HTTP/1.1 405 "));
+    for piece in [1, 2, 5, 6, 100, usize::MAX] {
+        let (settings, mut client) = with_certificate();
+        let mut driver = Driver::accept(settings);
+        client.writer().write_all(HEAD_REQUEST).unwrap();
+        assert_eq!(talk(&mut driver, &mut client, piece), expected, "pieces of {piece}");
+        assert!(driver.tenant.shut_down, "close_notify is followed by FIN");
+        driver.end(Side::Tenant);
+        assert!(matches!(driver.closed, Some(CloseReason::Http(HttpEnd::Answered))));
+    }
+}
+
+#[test]
+fn the_end_of_tls_is_the_tenants_end() {
+    let (settings, mut client) = with_certificate();
+    let mut driver = Driver::accept(settings);
+    assert_eq!(talk(&mut driver, &mut client, usize::MAX), b"");
+    assert_eq!(driver.phase(), "request");
+    client.send_close_notify();
+    let mut wire = Vec::new();
+    client.write_tls(&mut wire).unwrap();
+    driver.receive(Side::Tenant, &wire);
+    assert!(matches!(driver.closed, Some(CloseReason::Http(HttpEnd::Idle))), "{:?}", driver.closed);
+}
+
+#[test]
+fn a_handshake_has_its_own_time_and_the_request_its_own_behind_it() {
+    let (settings, mut client) = with_certificate();
+    let mut driver = Driver::accept(settings.clone());
+    assert_eq!(driver.waits(), Some(Duration::from_secs(3)), "for the first byte");
+    let mut hello = Vec::new();
+    client.write_tls(&mut hello).unwrap();
+    driver.receive(Side::Tenant, &hello[..1]);
+    assert_eq!(driver.waits(), Some(Duration::from_secs(10)));
+    driver.expire();
+    assert!(driver.tenant.shut_down, "a silent peer is let go");
+    assert_eq!(driver.take_sent(Side::Tenant), b"");
+
+    let (settings, mut client) = with_certificate();
+    let mut driver = Driver::accept(settings);
+    driver.sleep(Duration::from_secs(2));
+    talk(&mut driver, &mut client, usize::MAX);
+    assert_eq!(driver.waits(), Some(Duration::from_secs(10)), "for the whole head");
+}
+
+#[test]
+fn broken_tls_is_answered_with_an_alert_and_fin() {
+    let (settings, _) = with_certificate();
+    let mut driver = Driver::accept(settings);
+    driver.receive(Side::Tenant, b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00");
+    driver.flush();
+    let sent = driver.take_sent(Side::Tenant);
+    assert_eq!(sent[0], 0x15, "an alert: {sent:?}");
+    assert!(driver.tenant.shut_down);
+}
+
+#[test]
+fn tls_without_a_certificate_and_plain_bytes_with_ssl_only_are_closed_without_a_byte() {
+    let mut without = Settings::for_console(ConsoleType::Serial);
+    without.tls.cert = "/nowhere/cert.pem".into();
+    let (mut only, _) = with_certificate();
+    only.tls.only = true;
+    for (settings, first) in
+        [(without.clone(), &b"\x16\x03\x01"[..]), (without, b"\x80\x2e"), (only, HEAD_REQUEST)]
+    {
+        let mut driver = Driver::accept(settings);
+        driver.receive(Side::Tenant, first);
+        assert_eq!(driver.take_sent(Side::Tenant), b"");
+        assert!(driver.tenant.shut_down, "{first:?}");
+        driver.end(Side::Tenant);
+        assert!(driver.closed.is_some());
+    }
+}
+
+#[test]
+fn a_trusted_proxy_says_whom_it_speaks_for_in_any_pieces() {
+    let mut settings = Settings::for_console(ConsoleType::Serial);
+    settings.proxy_protocol = true;
+    settings.trusted_proxies = vec!["192.0.2.0/24".parse().unwrap()];
+    let bytes = [b"PROXY TCP4 203.0.113.9 192.0.2.1 8080 6080\r\n", HEAD_REQUEST].concat();
+    for piece in [1, 3, 43, bytes.len()] {
+        let mut driver = Driver::accept(settings.clone());
+        for bytes in bytes.chunks(piece) {
+            driver.receive(Side::Tenant, bytes);
+        }
+        driver.flush();
+        assert!(driver.take_sent(Side::Tenant).starts_with(b"HTTP/1.1 405 "), "pieces of {piece}");
+        assert_eq!(driver.session.peer, "203.0.113.9:8080".parse().unwrap());
+    }
+    // It has to: a header that is optional can be forged.
+    let mut driver = Driver::accept(settings.clone());
+    driver.receive(Side::Tenant, HEAD_REQUEST);
+    assert!(driver.tenant.shut_down && driver.take_sent(Side::Tenant).is_empty());
+}
+
+#[test]
+fn nobody_else_may_send_a_proxy_header() {
+    let header = b"PROXY TCP4 203.0.113.9 192.0.2.1 8080 6080\r\n";
+    let mut others = Settings::for_console(ConsoleType::Serial);
+    others.proxy_protocol = true;
+    others.trusted_proxies = vec!["198.51.100.0/24".parse().unwrap()];
+    let mut switched_off = others.clone();
+    switched_off.trusted_proxies = vec!["192.0.2.0/24".parse().unwrap()];
+    switched_off.proxy_protocol = false;
+    for settings in [others, switched_off] {
+        let mut driver = Driver::accept(settings);
+        driver.receive(Side::Tenant, &[header, HEAD_REQUEST].concat());
+        driver.flush();
+        assert!(driver.take_sent(Side::Tenant).starts_with(b"HTTP/1.1 400 "));
+        assert_eq!(driver.session.peer.ip(), "192.0.2.7".parse::<std::net::IpAddr>().unwrap());
+    }
+}
+
+#[test]
+fn a_console_under_tls_is_never_spliced() {
+    let (settings, mut client) = with_certificate();
+    let full = size_of_read(&settings);
+    let mut driver = Driver::accept(settings);
+    let upgrade = format!(
+        "GET /?token={TOKEN} HTTP/1.1\r\nHost: console.example\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    );
+    client.writer().write_all(upgrade.as_bytes()).unwrap();
+    assert!(talk(&mut driver, &mut client, usize::MAX).starts_with(b"HTTP/1.1 101 "));
+    driver.answer(Input::Authorized(Box::new(conversation::connect_info(ConsoleType::Serial))));
+    driver.answer(Input::Resolved(vec!["198.51.100.1:10000".parse().unwrap()]));
+    driver.connected();
+    assert_eq!(driver.phase(), "relaying");
+    for round in 0..8_u8 {
+        assert!(driver.compute.reading && !driver.compute.may_pipe, "round {round}");
+        driver.receive(Side::Compute, &vec![round; full]);
+        driver.flush();
+        let plain = talk(&mut driver, &mut client, 1_000);
+        assert_eq!(plain.len(), full + 10, "one frame");
+        assert!(plain[10..].iter().all(|byte| *byte == round));
+    }
+}
+
+fn size_of_read(settings: &Settings) -> usize {
+    limits::size(settings.limits.read_bytes)
+}
