@@ -78,6 +78,7 @@ pub(crate) fn settings() -> ControlSettings {
         directory: std::env::current_dir().unwrap(),
         port_check: PortCheck::Off,
         web_root: None,
+        certificates: None,
         record: None,
         admin: AdminSettings::default(),
         workers: Arc::new(NoWorkers),

@@ -11,26 +11,35 @@ pub(crate) enum End {
     Reset,
 }
 
-pub(crate) struct Client {
-    pub(crate) stream: TcpStream,
+/// On a TCP connection, or on whatever a test puts over one.
+pub(crate) struct Client<S = TcpStream> {
+    pub(crate) stream: S,
     received: Vec<u8>,
 }
 
 impl Client {
     pub(crate) fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
-        stream.set_nodelay(true).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        Self { stream, received: Vec::new() }
+        Self::over(tcp(address))
     }
 
     /// Sends the upgrade request for `target` and reads the 101.
     pub(crate) fn upgrade(address: SocketAddr, target: &str, headers: &[&str]) -> Self {
-        let mut client = Self::connect(address);
-        client.send(request(target, headers).as_bytes());
-        let head = client.head();
+        Self::connect(address).upgraded(target, headers)
+    }
+}
+
+impl<S: Read + Write> Client<S> {
+    /// On a connection that is made already.
+    pub(crate) fn over(stream: S) -> Self {
+        Self { stream, received: Vec::new() }
+    }
+
+    /// Sends the upgrade request for `target` and reads the 101.
+    pub(crate) fn upgraded(mut self, target: &str, headers: &[&str]) -> Self {
+        self.send(request(target, headers).as_bytes());
+        let head = self.head();
         assert!(head.starts_with("HTTP/1.1 101 Switching Protocols\r\n"), "{head}");
-        client
+        self
     }
 
     pub(crate) fn send(&mut self, bytes: &[u8]) {
@@ -104,6 +113,14 @@ impl Client {
         self.frame(2, &[1]);
         assert_eq!(self.read_frame(), (0x82, vec![0, 0, 0, 0]));
     }
+}
+
+/// A connection that no test waits on for ever.
+pub(crate) fn tcp(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream
 }
 
 /// An upgrade request.

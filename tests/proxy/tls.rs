@@ -1,0 +1,260 @@
+//! TLS towards browsers, with OpenSSL's and curl's eyes and rustls' own.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+
+use super::client::{Client, End, tcp};
+use super::compute;
+use super::program::{Options, Program, directory};
+use super::pump::{Stream, pattern};
+
+on_both_engines! {
+    plain_and_tls_share_the_port,
+    old_versions_and_other_ciphers_are_refused,
+    a_renewed_certificate_serves_the_next_handshake_and_sessions_go_on,
+    nothing_is_said_to_plain_clients_with_ssl_only_or_to_tls_without_a_certificate,
+    megabytes_go_both_ways_under_tls,
+    a_handshake_that_stalls_is_given_up,
+}
+
+type Tls = StreamOwned<ClientConnection, TcpStream>;
+
+/// Certificate and key in one directory, as `cert` and `key` name them.
+struct Pair {
+    directory: PathBuf,
+    certificate: CertificateDer<'static>,
+}
+
+impl Pair {
+    fn new() -> Self {
+        let directory = directory();
+        let certificate = Self::write(&directory, |name, pem| fs::write(name, pem).unwrap());
+        Self { directory, certificate }
+    }
+
+    /// Makes a new pair and lets `put` write both files.
+    fn write(directory: &Path, put: impl Fn(&Path, &str)) -> CertificateDer<'static> {
+        let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+        let signed = rcgen::generate_simple_self_signed(names).unwrap();
+        put(&directory.join("cert.pem"), &signed.cert.pem());
+        put(&directory.join("key.pem"), &signed.signing_key.serialize_pem());
+        signed.cert.der().clone()
+    }
+
+    fn options(&self) -> String {
+        let path = |name| self.directory.join(name).display().to_string();
+        format!("web =\ncert = {}\nkey = {}", path("cert.pem"), path("key.pem"))
+    }
+
+    fn start(&self, engine: &str, default: &str, extra: &str) -> Program {
+        let default = format!("{}\n{default}", self.options());
+        Program::start(&Options { default: &default, extra, ..Options::on(engine) })
+    }
+}
+
+impl Drop for Pair {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// A connection that trusts this certificate alone.
+fn connect(address: SocketAddr, certificate: &CertificateDer<'static>) -> std::io::Result<Tls> {
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate.clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = ServerName::try_from("localhost").unwrap();
+    let mut stream = StreamOwned::new(ClientConnection::new(Arc::new(config), name).unwrap(), tcp(address));
+    while stream.conn.is_handshaking() {
+        stream.conn.complete_io(&mut stream.sock)?;
+    }
+    Ok(stream)
+}
+
+/// What `openssl s_client` says of a handshake.
+fn s_client(address: SocketAddr, arguments: &[&str]) -> String {
+    let output = Command::new("openssl")
+        .args(["s_client", "-connect", &address.to_string()])
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+fn plain_and_tls_share_the_port(engine: &str) {
+    let pair = Pair::new();
+    let program = pair.start(engine, "", "");
+    program.wait_for_log("  - SSL/TLS support");
+    for (version, says) in [("-tls1_2", "Protocol  : TLSv1.2"), ("-tls1_3", "New, TLSv1.3")] {
+        let said = s_client(program.address, &[version]);
+        assert!(said.contains(says), "{said}");
+    }
+    let said = s_client(program.address, &["-tls1_1", "-cipher", "ALL:@SECLEVEL=0"]);
+    assert!(said.contains("no peer certificate available"), "{said}");
+    for scheme in ["http", "https"] {
+        // Without a web root every request is answered with 405.
+        let output = Command::new("curl")
+            .args(["--silent", "--show-error", "--cacert"])
+            .arg(pair.directory.join("cert.pem"))
+            .args(["--write-out", "%{http_code} %{ssl_verify_result}", "--output", "/dev/null"])
+            .arg(format!("{scheme}://localhost:{}/vnc_lite.html", program.address.port()))
+            .args(["--resolve", &format!("localhost:{}:127.0.0.1", program.address.port())])
+            .output()
+            .unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "405 0", "{scheme}: {output:?}");
+    }
+}
+
+fn old_versions_and_other_ciphers_are_refused(engine: &str) {
+    let pair = Pair::new();
+    let newest = pair.start(engine, "", "[console]\nssl_minimum_version = tlsv1_3");
+    assert!(s_client(newest.address, &["-tls1_2"]).contains("alert protocol version"));
+    assert!(s_client(newest.address, &["-tls1_3"]).contains("New, TLSv1.3"));
+
+    let one = "ECDHE-ECDSA-AES128-GCM-SHA256";
+    let chosen = pair.start(engine, "", &format!("[console]\nssl_ciphers = {one}:!aNULL:FOO-BAR"));
+    assert!(s_client(chosen.address, &["-tls1_2"]).contains(&format!("Cipher is {one}")));
+    let said = s_client(chosen.address, &["-tls1_2", "-cipher", "ECDHE-ECDSA-AES256-GCM-SHA384"]);
+    assert!(said.contains("alert handshake failure"), "{said}");
+    assert!(s_client(chosen.address, &["-tls1_3"]).contains("New, TLSv1.3"), "1.3 has suites of its own");
+    chosen.wait_for_log("[console] ssl_ciphers names what this program does not speak: FOO-BAR.");
+}
+
+fn a_renewed_certificate_serves_the_next_handshake_and_sessions_go_on(engine: &str) {
+    let pair = Pair::new();
+    let program = pair.start(engine, "", "");
+    let (port, compute) = compute::serve(|mut stream| {
+        compute::rfb_handshake(&mut stream);
+        let mut byte = [0];
+        while let Ok(1) = stream.read(&mut byte) {
+            stream.write_all(&byte).unwrap();
+        }
+    });
+    let token = program.token("novnc", port, 600);
+    let mut live = Client::over(connect(program.address, &pair.certificate).unwrap())
+        .upgraded(&format!("/?token={token}"), &[]);
+    live.rfb_handshake();
+    let mut echo = |byte: u8| {
+        live.frame(2, &[byte]);
+        assert_eq!(live.read_frame(), (0x82, vec![byte]));
+    };
+    echo(1);
+    let wait_for = |certificate: &CertificateDer<'static>| {
+        let until = Instant::now() + Duration::from_secs(20);
+        while connect(program.address, certificate).is_err() {
+            assert!(Instant::now() < until, "the new certificate is not served:\n{}", program.log());
+            thread::sleep(Duration::from_millis(50));
+        }
+    };
+    let copied = Pair::write(&pair.directory, |name, pem| fs::write(name, pem).unwrap());
+    wait_for(&copied);
+    echo(2);
+    let renamed = Pair::write(&pair.directory, |name, pem| {
+        let beside = name.with_extension("new");
+        fs::write(&beside, pem).unwrap();
+        fs::rename(&beside, name).unwrap();
+    });
+    wait_for(&renamed);
+    echo(3);
+    // A broken pair changes nothing but the log.
+    fs::write(pair.directory.join("key.pem"), "no key").unwrap();
+    program.wait_for_log("key.pem holds no private key without a passphrase; the one before stays in use");
+    assert!(connect(program.address, &renamed).is_ok());
+    echo(4);
+    drop(live);
+    compute.join().unwrap();
+    assert!(program.log().contains("SSL/TLS (wss://) WebSocket connection"), "{}", program.log());
+}
+
+fn nothing_is_said_to_plain_clients_with_ssl_only_or_to_tls_without_a_certificate(engine: &str) {
+    let pair = Pair::new();
+    let only = pair.start(engine, "ssl_only = true", "");
+    only.wait_for_log("  - Deny non-SSL/TLS connections");
+    let mut client = Client::connect(only.address);
+    client.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert_eq!(client.rest(), (vec![], End::Fin));
+    only.wait_for_log("127.0.0.1: non-SSL connection received but disallowed");
+    assert!(connect(only.address, &pair.certificate).is_ok());
+
+    let without = Program::start(&Options { default: "web =\ncert = none.pem", ..Options::on(engine) });
+    without.wait_for_log("  - No SSL/TLS support (no cert file)");
+    let mut client = Client::connect(without.address);
+    client.send(b"\x16\x03\x01\x00\x05");
+    assert_eq!(client.rest(), (vec![], End::Fin));
+    let cert = without.directory.join("none.pem");
+    without.wait_for_log(&format!("127.0.0.1: SSL connection but '{}' not found", cert.display()));
+    // Once it is there, it is used.
+    fs::write(without.directory.join("both.pem"), "").unwrap();
+    let both = ["cert.pem", "key.pem"].map(|name| fs::read_to_string(pair.directory.join(name)).unwrap());
+    fs::write(&cert, both.concat()).unwrap();
+    without.wait_for_log("was read anew");
+    assert!(connect(without.address, &pair.certificate).is_ok());
+}
+
+fn megabytes_go_both_ways_under_tls(engine: &str) {
+    const LEN: usize = 24 << 20;
+    let pair = Pair::new();
+    let program = pair.start(engine, "", "");
+    let (port, compute) = compute::serve(|mut stream| {
+        let pattern = pattern();
+        compute::rfb_handshake(&mut stream);
+        let mut sends = Stream::new(7, LEN);
+        while !sends.is_done() {
+            stream.write_all(sends.next(&pattern, 50_000)).unwrap();
+        }
+        let mut receives = Stream::new(1_234, LEN);
+        let mut buffer = vec![0; 70_000];
+        while !receives.is_done() {
+            let len = stream.read(&mut buffer).unwrap();
+            assert!(len > 0, "the proxy ended early");
+            receives.check(&pattern, &buffer[..len]);
+        }
+    });
+    let token = program.token("novnc", port, 600);
+    let mut client = Client::over(connect(program.address, &pair.certificate).unwrap())
+        .upgraded(&format!("/?token={token}"), &[]);
+    client.rfb_handshake();
+    let pattern = pattern();
+    let mut receives = Stream::new(7, LEN);
+    while !receives.is_done() {
+        let (first, payload) = client.read_frame();
+        assert_eq!(first, 0x82);
+        receives.check(&pattern, &payload);
+    }
+    let mut sends = Stream::new(1_234, LEN);
+    while !sends.is_done() {
+        let piece = sends.next(&pattern, 30_000);
+        client.frame(2, piece);
+    }
+    compute.join().unwrap();
+    // What the compute node's end says, then close_notify and FIN.
+    assert_eq!(client.read_frame(), (0x88, [&[0x03, 0xe8], b"Target closed".as_slice()].concat()));
+    client.frame(8, &[0x03, 0xe8]);
+    assert_eq!(client.rest(), (vec![], End::Fin));
+    program.wait_for_log("(0 spliced, ");
+}
+
+fn a_handshake_that_stalls_is_given_up(engine: &str) {
+    let pair = Pair::new();
+    let own = "port_check = off\ntls_handshake_timeout_ms = 300";
+    let default = pair.options();
+    let program = Program::start(&Options { default: &default, own, ..Options::on(engine) });
+    let mut client = Client::connect(program.address);
+    client.send(b"\x16\x03\x01\x02\x00\x01");
+    assert_eq!(client.rest(), (vec![], End::Fin));
+}
