@@ -34,7 +34,7 @@ pub(super) enum Opened {
     /// A plain connection that starts with these bytes
     Plain(Chunk),
     /// A TLS connection that starts with these bytes
-    Tls(TlsLayer, Chunk),
+    Tls(Box<TlsLayer>, Chunk),
     /// Nobody to talk to; the log says why
     Refused,
 }
@@ -99,7 +99,7 @@ impl Opening {
 
     fn tls(&self, cx: &Context, chunk: Chunk) -> Opened {
         if let Some(layer) = cx.settings.tls.acceptor.accept() {
-            return Opened::Tls(layer, chunk);
+            return Opened::Tls(Box::new(layer), chunk);
         }
         let (ip, cert) = (self.peer.ip(), cx.settings.tls.cert.display());
         tracing::info!(target: LOG_TARGET, "{ip}: SSL connection but '{cert}' not found");

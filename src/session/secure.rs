@@ -16,7 +16,7 @@ use crate::proto::tls::{TlsError, TlsLayer};
 /// A tenant's connection under TLS.
 #[derive(Debug)]
 pub(super) struct Secure {
-    layer: TlsLayer,
+    layer: Box<TlsLayer>,
     /// Until the handshake is over: when it has to be
     handshake_until: Option<Instant>,
     /// The phase waits for bytes, and a read is open on the wire unless the end is known
@@ -43,7 +43,7 @@ pub(super) struct Secure {
 
 impl Secure {
     /// A connection whose first wire bytes are about to come; the phase waits for bytes.
-    pub(super) fn new(cx: &Context, layer: TlsLayer) -> Self {
+    pub(super) fn new(cx: &Context, layer: Box<TlsLayer>) -> Self {
         Self {
             layer,
             handshake_until: Some(cx.now + duration(cx.settings.limits.tls_handshake_timeout_ms)),

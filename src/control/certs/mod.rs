@@ -143,9 +143,12 @@ pub struct Certificates {
     seen: Option<Seen>,
 }
 
-/// What tells one state of the files from another.
-#[derive(Clone, PartialEq, Eq)]
-struct Seen(Vec<Option<(u64, u64, i64, i64, u64)>>);
+/// What tells one state of `cert` and `key` from another.
+type Seen = [Option<Stamp>; 2];
+
+/// Device, inode, time of change (seconds, nanoseconds) and size: a copy changes the last three, a rename the
+/// first two.
+type Stamp = (u64, u64, i64, i64, u64);
 
 impl Certificates {
     /// Reads the files for the first time. A file that is not there is no error: plain connections are
@@ -178,7 +181,7 @@ impl Certificates {
 
     /// Reads the files if they are others than before.
     fn look(&mut self) {
-        let seen = Seen([Some(&self.settings.cert), self.settings.key.as_ref()].map(stamp).to_vec());
+        let seen = [Some(&self.settings.cert), self.settings.key.as_ref()].map(stamp);
         if self.seen.as_ref() == Some(&seen) {
             return;
         }
@@ -213,8 +216,7 @@ impl Certificates {
     }
 }
 
-/// Device, inode, time of change and size: a copy changes the last two, a rename the first two.
-fn stamp(path: Option<&PathBuf>) -> Option<(u64, u64, i64, i64, u64)> {
+fn stamp(path: Option<&PathBuf>) -> Option<Stamp> {
     let meta = fs::metadata(path?).ok()?;
     Some((meta.dev(), meta.ino(), meta.mtime(), meta.mtime_nsec(), meta.size()))
 }
