@@ -140,8 +140,10 @@ fn is_seam(path: &str) -> bool {
         // The session's own machinery lives in these modules; everything public at its root is the seam.
         ["session", name, ..] => name.starts_with(char::is_uppercase),
         ["proto", "http" | "bytes", ..] => true,
-        // Two settings are the protocol machines' own types.
-        ["proto", "rfb", "AuthScheme", ..] | ["proto", "ws", "TextPolicy", ..] => true,
+        // Three settings are the protocol machines' own types.
+        ["proto", "rfb", "AuthScheme", ..]
+        | ["proto", "tls", "TlsAcceptor", ..]
+        | ["proto", "ws", "TextPolicy", ..] => true,
         ["proto", ..] | ["session"] => false,
         _ => true,
     }
