@@ -30,7 +30,7 @@ OUT = ROOT / "target/compat"
 
 
 def arguments(words):
-    chosen = {"only": [], "side": None, "database": "sqlite", "list": False}
+    chosen = {"only": [], "side": None, "database": "mariadb", "list": False}
     words = iter(words)
     for word in words:
         if word == "--list":

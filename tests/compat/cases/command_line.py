@@ -10,7 +10,7 @@ from registry import case
 from sides import free_port
 
 # Lines of our settings that are not Nova's.
-WORKERS = {"workers": D("D39", ours=ANY), "tls": D("D54", "No SSL/TLS support (no cert file)", "No SSL/TLS support")}
+WORKERS = {"workers": D("D39", ours=ANY)}
 
 
 def outcome(launched):

@@ -5,7 +5,6 @@ import shutil
 import ssl
 
 from cases.common import get, request
-from observation import D
 from registry import case
 from sides import until
 from tenant import upgrade_request
@@ -51,11 +50,7 @@ def served_by(port):
     return re.search(rb"name-[a-z]+", der).group(0).decode()
 
 
-@case(differs={
-    "no handshake": D("D54", ours=True),
-    "protocol": D("D54", 'TLSv1.3'),
-    "status": D("D54", 'HTTP/1.1 200'),
-})
+@case()
 def beside_plain_text(side):
     """Both on one port, told apart by the first byte."""
     launched = listening(side, *certified(side))
@@ -67,13 +62,7 @@ def beside_plain_text(side):
         launched.stop()
 
 
-@case(differs={
-    "plain": D("D54", ''),
-    "protocol": D("D54", 'TLSv1.3'),
-    "said": D("D54", True),
-    "starts": D("D54", ours=False),
-    "status": D("D54", 'HTTP/1.1 200'),
-})
+@case()
 def only(side):
     """With ssl_only plain text gets no answer."""
     launched = listening(side, "--ssl_only", *certified(side))
@@ -89,11 +78,7 @@ def only(side):
         launched.stop()
 
 
-@case(differs={
-    "no handshake": D("D54", ours=True),
-    "protocol": D("D54", 'TLSv1.3'),
-    "status": D("D54", 'HTTP/1.1 101'),
-})
+@case()
 def upgrade(side):
     launched = listening(side, *certified(side))
     try:
@@ -102,9 +87,7 @@ def upgrade(side):
         launched.stop()
 
 
-@case(differs={
-    "said": D("D54", True, False),
-})
+@case()
 def without_certificate(side):
     """A TLS client is closed, and plain text is served on."""
     launched = listening(side, "--cert", "/nowhere/cert.pem")
@@ -118,10 +101,7 @@ def without_certificate(side):
         launched.stop()
 
 
-@case(differs={
-    "after": D("D54", 'name-other', 'no handshake'),
-    "before": D("D54", 'name-server', 'no handshake'),
-})
+@case()
 def renewed_certificate(side):
     """A certificate that is copied over the old one is used by the next handshake."""
     own = side.directory / "renewed"
@@ -144,9 +124,7 @@ def renewed_certificate(side):
         launched.stop()
 
 
-@case(differs={
-    "1.3": D("D54", {'status': 'HTTP/1.1 200', 'protocol': 'TLSv1.3'}, {'no handshake': True}),
-})
+@case()
 def minimum_version(side):
     conf = side.directory / "tls13.conf"
     conf.write_text("[console]\nssl_minimum_version = tlsv1_3\n")
