@@ -49,8 +49,6 @@ pub struct Metrics {
     pub token_lookup: Histograms<Verdict>,
     /// Port checks over the message bus
     pub rpc_call: Histograms<Verdict>,
-    /// Open connections to the database
-    pub database_connections: Gauge,
     /// 1 while the message bus is connected
     pub broker_connected: Gauge,
     /// When the certificate for browsers expires, in seconds since 1970; 0 without one
@@ -87,7 +85,6 @@ impl Metrics {
             started,
             token_lookup: Histograms::new(STEP_BOUNDS_MS),
             rpc_call: Histograms::new(STEP_BOUNDS_MS),
-            database_connections: Gauge::default(),
             broker_connected: Gauge::default(),
             cert_not_after: Gauge::default(),
             cert_reload: Counters::default(),
@@ -364,9 +361,6 @@ pub const ROWS: &[Row] = &[
         "Port checks over the message bus",
         |metrics, to| to.histograms(|verdict: Verdict| metrics.rpc_call.of(verdict).totals()),
     ),
-    row("database_connections", Kind::Gauge, "", &[], "Open connections to the database", |metrics, to| {
-        to.gauge(metrics.database_connections.get())
-    }),
     row("broker_connected", Kind::Gauge, "", &[], "1 while the message bus is connected", |metrics, to| {
         to.gauge(metrics.broker_connected.get())
     }),

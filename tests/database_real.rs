@@ -1,0 +1,241 @@
+//! The same look-ups in a real MariaDB, a real PostgreSQL and SQLite: over TCP, Unix sockets and TLS, and through
+//! what servers do to their clients.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says what it expects")]
+
+#[path = "control/common.rs"]
+#[allow(dead_code, reason = "shared with tests/control, which uses the rest")]
+mod common;
+#[path = "common/service.rs"]
+#[allow(dead_code, reason = "shared with tests that use the rest")]
+mod service;
+
+use std::time::{Duration, Instant};
+
+use consolegate::control::Control;
+use consolegate::session::{AuthorizeError, Failure, Input, Question};
+
+use common::{INSTANCE, Scratch, ask, authorize, database_at, settings, start, tool};
+use service::Service;
+
+/// Time within which whoever recovers has to.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// An instance that is deleted, and one that is nowhere.
+const DELETED: &str = "22222222-2222-4333-8444-555555555555";
+const NOWHERE: &str = "33333333-2222-4333-8444-555555555555";
+
+fn control_on(url: &str) -> Control {
+    let mut settings = settings();
+    settings.database = database_at(url);
+    settings.limits.authorize_timeout_ms = 10_000;
+    settings.limits.database_timeout_ms = 3_000;
+    start(settings)
+}
+
+/// Makes a token with the token tool, and returns it.
+fn token(url: &str, instance: &str, console_type: &str, ttl: &str) -> String {
+    let (status, out, err) = tool(&[
+        "create",
+        "--init",
+        "--database",
+        url,
+        "--instance",
+        instance,
+        "--type",
+        console_type,
+        "--host",
+        "192.0.2.7",
+        "--port",
+        "5901",
+        "--ttl",
+        ttl,
+        "--instance-host",
+        "compute1",
+    ]);
+    assert_eq!((status, err.as_str()), (0, ""), "{console_type}");
+    let out = out.trim_end();
+    out[out.len() - 36..].to_owned()
+}
+
+fn is_invalid(input: &Input) -> bool {
+    matches!(input, Input::Failed(Failure::Authorize(AuthorizeError::TokenInvalid)))
+}
+
+/// What every database answers alike. `run` changes its rows.
+fn token_cases(url: &str, run: impl Fn(&str)) {
+    let control = control_on(url);
+    for console_type in ["novnc", "spice-html5", "serial"] {
+        let token = token(url, INSTANCE, console_type, "600");
+        for _ in 0..2 {
+            let Input::Authorized(info) = authorize(&control, &token) else {
+                panic!("{console_type} is refused")
+            };
+            assert_eq!(info.console_type.as_str(), console_type);
+            assert_eq!(
+                (info.host.as_str(), info.port, info.instance_uuid.as_str()),
+                ("192.0.2.7", 5901, INSTANCE)
+            );
+        }
+    }
+    assert!(is_invalid(&authorize(&control, "no-such-token")));
+    assert!(is_invalid(&authorize(&control, "\u{fc}nicode and ' quotes")));
+    assert!(is_invalid(&authorize(&control, &token(url, INSTANCE, "novnc", "0"))), "expired");
+    let deleted = token(url, DELETED, "novnc", "600");
+    run(&format!("UPDATE instances SET deleted = id WHERE uuid = '{DELETED}'"));
+    assert!(is_invalid(&authorize(&control, &deleted)), "the instance is deleted");
+    let nowhere = token(url, NOWHERE, "novnc", "600");
+    run(&format!("UPDATE instances SET host = NULL WHERE uuid = '{NOWHERE}'"));
+    let answer = authorize(&control, &nowhere);
+    assert!(
+        matches!(answer, Input::Failed(Failure::Authorize(AuthorizeError::InstanceWithoutHost { .. }))),
+        "{answer:?}"
+    );
+}
+
+/// The password as it stands in a URL.
+fn encoded(password: &str) -> String {
+    password.bytes().map(|byte| format!("%{byte:02x}")).collect()
+}
+
+/// `scheme://user:password@place/database`, with `query` behind it.
+fn url(server: &Service, scheme: &str, place: &str, query: &str) -> String {
+    let (user, password, database) =
+        (server.text("/user"), encoded(&server.text("/password")), server.text("/database"));
+    format!("{scheme}://{user}:{password}@{place}/{database}{query}")
+}
+
+fn tcp(server: &Service) -> String {
+    format!("{}:{}", server.text("/host"), server.text("/port"))
+}
+
+fn sql(server: &Service, statement: &str) {
+    let answer = server.command(&format!("sql {statement}"));
+    assert!(answer.is_string(), "{statement}: {answer}");
+}
+
+/// How each kind of server is reached.
+struct Kind {
+    name: &'static str,
+    scheme: &'static str,
+    socket: fn(&Service) -> String,
+    authority: &'static str,
+}
+
+const MARIADB: Kind = Kind {
+    name: "mariadb",
+    scheme: "mysql+pymysql",
+    socket: |server| format!("?charset=utf8&unix_socket={}", server.text("/socket")),
+    authority: "ssl_ca",
+};
+
+const POSTGRES: Kind = Kind {
+    name: "postgres",
+    scheme: "postgresql+psycopg2",
+    socket: |server| format!("?host={}&port={}", server.text("/socket"), server.text("/port")),
+    authority: "sslmode=verify-full&sslrootcert",
+};
+
+fn tokens_are_looked_up_alike(kind: &Kind) {
+    let server = Service::start(kind.name);
+    let run = |statement: &str| sql(&server, statement);
+    token_cases(&url(&server, kind.scheme, &tcp(&server), ""), run);
+    let ca = format!("?{}={}", kind.authority, server.text("/tls/ca"));
+    for reached in [
+        url(&server, kind.scheme, "localhost", &(kind.socket)(&server)),
+        url(&server, kind.scheme, &tcp(&server), &ca),
+    ] {
+        let token = token(&reached, INSTANCE, "novnc", "600");
+        assert!(matches!(authorize(&control_on(&reached), &token), Input::Authorized(_)), "{}", kind.name);
+    }
+}
+
+fn a_server_that_dies_or_hangs_costs_a_bounded_wait_and_is_found_again(kind: &Kind) {
+    let server = Service::start(kind.name);
+    let url = url(&server, kind.scheme, &tcp(&server), "");
+    let mut opens = token(&url, INSTANCE, "novnc", "600");
+    let control = control_on(&url);
+    assert!(matches!(authorize(&control, &opens), Input::Authorized(_)));
+    for (harm, mend) in [("kill", "start"), ("pause", "resume"), ("stop", "start")] {
+        assert_eq!(server.command(harm), "ok");
+        let asked = Instant::now();
+        let answer = authorize(&control, &opens);
+        let Input::Failed(Failure::Authorize(AuthorizeError::Database(cause))) = &answer else {
+            panic!("{} after {harm}: {answer:?}", kind.name)
+        };
+        assert!(!cause.is_empty() && !cause.contains(&server.text("/password")), "{cause}");
+        assert!(asked.elapsed() < PATIENCE, "bounded");
+        assert_eq!(server.command(mend), "ok");
+        // These servers write lazily: what was made just before the crash may be gone.
+        opens = token(&url, INSTANCE, "novnc", "600");
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let answer = authorize(&control, &opens);
+            if matches!(answer, Input::Authorized(_)) {
+                break;
+            }
+            assert!(Instant::now() < until, "{} after {harm} and {mend}: {answer:?}", kind.name);
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+fn five_hundred_look_ups_at_once_share_a_cold_pool(kind: &Kind) {
+    let server = Service::start(kind.name);
+    let url = url(&server, kind.scheme, &tcp(&server), "");
+    let token = token(&url, INSTANCE, "novnc", "600");
+    let mut settings = settings();
+    settings.database = database_at(&url);
+    settings.limits.authorize_timeout_ms = 60_000;
+    settings.limits.database_timeout_ms = 60_000;
+    let control = start(settings);
+    let authorizer = control.authorizer();
+    let hash = || consolegate::console::ConsoleToken::new(&*token).hash();
+    let answers: Vec<_> =
+        (0..500).map(|_| ask(&*authorizer, Question::Authorize(hash())).expect("there is a place")).collect();
+    for answer in answers {
+        let answer = answer.recv_timeout(PATIENCE).expect("no answer");
+        assert!(matches!(answer, Input::Authorized(_)), "{answer:?}");
+    }
+}
+
+#[test]
+fn mariadb_looks_tokens_up() {
+    tokens_are_looked_up_alike(&MARIADB);
+}
+
+#[test]
+fn postgresql_looks_tokens_up() {
+    tokens_are_looked_up_alike(&POSTGRES);
+}
+
+#[test]
+fn sqlite_looks_tokens_up() {
+    let scratch = Scratch::new();
+    let database = scratch.path("cell.db");
+    token_cases(&common::url(&database), |statement| {
+        common::with_connection(&database, async |connection| {
+            let safe = sqlx::AssertSqlSafe(statement.to_owned());
+            sqlx::query(safe).execute(&mut *connection).await.unwrap();
+        });
+    });
+}
+
+#[test]
+fn mariadb_may_die_or_hang() {
+    a_server_that_dies_or_hangs_costs_a_bounded_wait_and_is_found_again(&MARIADB);
+}
+
+#[test]
+fn postgresql_may_die_or_hang() {
+    a_server_that_dies_or_hangs_costs_a_bounded_wait_and_is_found_again(&POSTGRES);
+}
+
+#[test]
+fn mariadb_takes_many_look_ups_at_once() {
+    five_hundred_look_ups_at_once_share_a_cold_pool(&MARIADB);
+}
+
+#[test]
+fn postgresql_takes_many_look_ups_at_once() {
+    five_hundred_look_ups_at_once_share_a_cold_pool(&POSTGRES);
+}
