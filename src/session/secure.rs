@@ -97,6 +97,13 @@ impl Secure {
                     self.give_up();
                 }
             }
+            Input::Kill(reason) => {
+                if self.handshake_until.take().is_some() {
+                    // The closing phase's time counts from here, and nothing is sent behind its FIN.
+                    self.failed = true;
+                }
+                self.feed.push_back(Input::Kill(reason));
+            }
             other => self.feed.push_back(other),
         }
         false

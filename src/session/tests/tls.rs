@@ -116,6 +116,20 @@ fn a_handshake_has_its_own_time_and_the_request_its_own_behind_it() {
 }
 
 #[test]
+fn a_session_killed_in_its_handshake_sends_nothing_behind_its_fin() {
+    let (settings, mut client) = with_certificate();
+    let mut driver = Driver::accept(settings);
+    let mut hello = Vec::new();
+    client.write_tls(&mut hello).unwrap();
+    driver.receive(Side::Tenant, &hello[..1]);
+    driver.input(Input::Kill(CloseReason::ShuttingDown));
+    assert!(driver.tenant.shut_down);
+    assert_eq!(driver.waits(), Some(Duration::from_secs(5)), "the closing phase's time");
+    driver.receive(Side::Tenant, &hello[1..]);
+    assert_eq!(driver.take_sent(Side::Tenant), b"");
+}
+
+#[test]
 fn broken_tls_is_answered_with_an_alert_and_fin() {
     let (settings, _) = with_certificate();
     let mut driver = Driver::accept(settings);
