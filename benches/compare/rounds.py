@@ -20,11 +20,12 @@ RUN_SECONDS_MAX = 180
 class Measure:
     """One thing that is measured: a mode of the load generator and its options."""
 
-    def __init__(self, key, title, mode, fresh=False, checked=False, special=None, **options):
+    def __init__(self, key, title, mode, fresh=False, checked=False, special=None, without=(), **options):
         self.key, self.title, self.mode, self.options = key, title, mode, options
         self.fresh = fresh  # on processes that have served nobody yet
         self.checked = checked  # of the peers that check tokens, and of no others
         self.special = special or {}  # options of single proxies
+        self.without = without  # proxies it is not taken of
 
     def argv(self, peer):
         options = {**self.options, **self.special.get(peer.name, {})}
@@ -51,10 +52,10 @@ def measures(quick):
         found.append(Measure(f"echo-{sessions}", f"{sessions} sessions, {rate} messages a second", "echo",
                              sessions=sessions, rate=rate, millis=echo))
     live, rate = (20, 500) if quick else (100, 2000)
-    # websockify, and Nova with it, go on reading what a client that never reads is to get: it cannot be stalled.
+    # websockify goes on reading what a client that never reads is to get: it cannot be stalled.
     found.append(Measure("echo-stalled", f"{live} sessions, {rate} messages a second, beside a client that never reads",
                          "echo", sessions=live, rate=rate, millis=echo, stalled=1,
-                         skip=("websockify", "nova")))
+                         without=("websockify",)))
     found.append(Measure("conn", "set-ups", "conn", millis=max(millis, 400), warm_ms=warm))
     few = {"sessions": 10 if quick else 30}
     found.append(Measure("idle", "idle sessions", "idle", fresh=True, special={"websockify": few},
@@ -130,7 +131,8 @@ class Comparison:
         for number in range(1, self.rounds + 1):
             begun = time.monotonic()
             for measure in self.measures:
-                order = [peer for peer in self.peers if peer.checked == measure.checked]
+                order = [peer for peer in self.peers
+                         if peer.checked == measure.checked and peer.name not in measure.without]
                 self.random.shuffle(order)
                 for peer in order:
                     self.one(number, measure, peer)

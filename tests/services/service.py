@@ -156,6 +156,24 @@ class Server:
     def pause(self):
         self.signal_all(signal.SIGSTOP)
         self.paused = True
+        # The signal only asks: a thread that runs elsewhere may answer one more client before it stops.
+        until = time.monotonic() + STOP_MAX
+        while not all(self.is_stopped(pid) for pid in self.processes()):
+            if time.monotonic() > until:
+                raise RuntimeError('the server does not stop')
+            time.sleep(0.001)
+
+    @staticmethod
+    def is_stopped(pid):
+        """Whether each thread is."""
+        try:
+            for thread in os.listdir(f'/proc/{pid}/task'):
+                with open(f'/proc/{pid}/task/{thread}/stat') as stat:
+                    if stat.read().rpartition(')')[2].split()[0] != 'T':
+                        return False
+        except OSError:
+            pass  # it is gone
+        return True
 
     def resume(self):
         if self.paused:

@@ -62,9 +62,14 @@ def visit(side, kind="serial", script=echo, drive=greeted, path="/?token={token}
 class Mark:
     """A place in a standing program's log."""
 
+    # Whose line it is: the process (Nova's, one a session) and the context (ours, with an id for each session).
+    WHO = r"^\S+ \S+ (\d+ )\w+ \S+ (\[.*?\]) "
+
     def __init__(self, side, kind="novnc"):
         self.launched = side.standing[kind]
-        self.at = len(self.launched.out())
+        before = self.launched.out()
+        self.at = len(before)
+        self.earlier = set(re.findall(self.WHO, before, re.MULTILINE))
 
     def text(self):
         return self.launched.out()[self.at:]
@@ -74,7 +79,14 @@ class Mark:
         return until(lambda: re.search(pattern, self.text(), re.MULTILINE), f"log line {pattern!r}")
 
     def reason(self):
-        return self.wait_for(r"handler exception: (.*)$").group(1)
+        """Why the session after this place failed. One before it may still be writing its own reason."""
+        pattern = self.WHO + r".*handler exception: (.*)$"
+
+        def found():
+            lines = re.finditer(pattern, self.text(), re.MULTILINE)
+            return next((line for line in lines if line.group(1, 2) not in self.earlier), None)
+
+        return until(found, "log line of a handler exception").group(3)
 
 
 # How a session that is refused ends.
