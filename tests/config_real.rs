@@ -45,6 +45,7 @@ const NOT_COMPARED: &[(&str, &str)] = &[
     ("oslo_messaging_rabbit", "rabbit_port"),
     ("oslo_messaging_rabbit", "rabbit_userid"),
     ("oslo_messaging_rabbit", "rabbit_virtual_host"),
+    ("workarounds", "enable_consoleauth"),
 ];
 
 /// One configuration: files by name below the case's directory, which `@` stands for in argv and values.

@@ -16,24 +16,40 @@ const DIRECTORY_FILES_MAX: usize = 10_000;
 /// Where packages of the RPM family put their defaults, below `/etc/nova/nova.conf`.
 const VENDOR_FILE: &str = "/usr/share/nova/nova-dist.conf";
 
-/// The assignments of one file: the last of each name in each group. No `Debug`: secrets are among them.
+/// The assignments of one file. No `Debug`: secrets are among them.
 pub(super) struct ParsedFile {
     pub(super) path: PathBuf,
-    values: HashMap<(String, String), String>,
+    /// By group and name, in the order of the file
+    values: HashMap<(String, String), Vec<Assigned>>,
+}
+
+/// What a file assigns to a name.
+pub(super) struct Assigned {
+    pub(super) text: String,
+    /// Line, from 1
+    pub(super) line: usize,
 }
 
 impl ParsedFile {
     pub(super) fn new(path: PathBuf, assignments: Vec<ini::Assignment>) -> Self {
-        let normalized = assignments.into_iter().map(|one| {
+        let mut values: HashMap<_, Vec<Assigned>> = HashMap::new();
+        for one in assignments {
             // Group names are compared in lower case, but for this one.
             let group = if one.section == DEFAULT { one.section } else { one.section.to_lowercase() };
-            ((group, one.name), one.value)
-        });
-        Self { path, values: normalized.collect() }
+            let assigned = Assigned { text: one.value, line: one.line };
+            values.entry((group, one.name)).or_default().push(assigned);
+        }
+        Self { path, values }
     }
 
-    pub(super) fn value(&self, group: &str, name: &str) -> Option<&str> {
-        self.values.get(&(group.to_owned(), name.to_owned())).map(String::as_str)
+    /// All that is assigned to the name; empty if nothing is.
+    pub(super) fn all(&self, group: &str, name: &str) -> &[Assigned] {
+        self.values.get(&(group.to_owned(), name.to_owned())).map_or(&[], Vec::as_slice)
+    }
+
+    /// What counts where one value is wanted: the last.
+    pub(super) fn last(&self, group: &str, name: &str) -> Option<&Assigned> {
+        self.all(group, name).last()
     }
 
     /// All names in `group`, sorted.

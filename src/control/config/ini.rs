@@ -12,6 +12,8 @@ pub(super) struct Assignment {
     pub(super) section: String,
     pub(super) name: String,
     pub(super) value: String,
+    /// Line it starts in, from 1
+    pub(super) line: usize,
 }
 
 /// Why a file could not be read; the caller puts `at FILE:` before it.
@@ -54,7 +56,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Assignment>, ParseError> {
     let text = decode(bytes)?;
     let mut parser = Parser::default();
     for (index, line) in lines(text).enumerate() {
-        parser.take_line(line).map_err(|reason| ParseError {
+        parser.take_line(line, index + 1).map_err(|reason| ParseError {
             line: index + 1,
             reason,
             text: line.to_owned(),
@@ -90,20 +92,20 @@ fn lines(text: &str) -> impl Iterator<Item = &str> {
 struct Parser {
     section: Option<String>,
     /// The assignment whose continuation lines may follow
-    open: Option<(String, String)>,
+    open: Option<Assignment>,
     done: Vec<Assignment>,
 }
 
 impl Parser {
-    fn take_line(&mut self, line: &str) -> Result<(), &'static str> {
+    fn take_line(&mut self, line: &str, number: usize) -> Result<(), &'static str> {
         if line.is_empty() {
             self.flush();
             return Ok(());
         }
         if line.starts_with([' ', '\t']) {
-            let Some((_, value)) = &mut self.open else { return Err("Unexpected continuation line") };
-            value.push('\n');
-            value.push_str(line.trim_start());
+            let Some(open) = &mut self.open else { return Err("Unexpected continuation line") };
+            open.value.push('\n');
+            open.value.push_str(line.trim_start());
             return Ok(());
         }
         self.flush();
@@ -121,18 +123,17 @@ impl Parser {
             if name.is_empty() {
                 return Err("Key cannot be empty");
             }
-            if self.section.is_none() {
+            let Some(section) = self.section.clone() else {
                 return Err("Section must be started before assignment");
-            }
-            self.open = Some((name.to_owned(), unquote(value.trim()).to_owned()));
+            };
+            let value = unquote(value.trim()).to_owned();
+            self.open = Some(Assignment { section, name: name.to_owned(), value, line: number });
         }
         Ok(())
     }
 
     fn flush(&mut self) {
-        if let (Some((name, value)), Some(section)) = (self.open.take(), &self.section) {
-            self.done.push(Assignment { section: section.clone(), name, value });
-        }
+        self.done.extend(self.open.take());
     }
 }
 
@@ -195,6 +196,12 @@ mod tests {
         assert_eq!(error("[g]\na = b\n\n c"), "4, Unexpected continuation line: ' c'");
         assert_eq!(error("[g]\na = b\n# c\n d"), "4, Unexpected continuation line: ' d'");
         assert_eq!(error("[g]\n c"), "2, Unexpected continuation line: ' c'");
+    }
+
+    #[test]
+    fn an_assignment_knows_the_line_it_starts_in() {
+        let parsed = parse(b"[g]\n# c\na = 1,\n 2\nb = 3").unwrap();
+        assert_eq!(parsed.iter().map(|one| one.line).collect::<Vec<_>>(), [3, 5]);
     }
 
     #[test]

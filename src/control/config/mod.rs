@@ -16,20 +16,23 @@ mod checked;
 mod files;
 mod help;
 mod ini;
+mod number;
 mod options;
 mod program;
 mod resolve;
 mod substitute;
+mod survey;
 #[cfg(test)]
 mod tests;
+mod uri;
 mod values;
 
 use argv::{Event, Stop};
 pub use checked::{Config, IoEngine, Listen, ProcessSettings};
-pub use options::{DEFAULT, Default, Effect, Flag, OWN, OptionDef, find, options};
+pub use options::{DEFAULT, Default, Effect, Fact, Flag, OWN, OptionDef, find, options};
 pub use program::Program;
-use resolve::Layer;
-pub use resolve::Values;
+use resolve::{Layer, Reading};
+pub use survey::{Origin, Resolved, Survey, Values};
 pub use values::{Kind, Value};
 
 /// Where the environment is read from: [`std::env::var_os`], or a test's own.
@@ -80,6 +83,20 @@ pub fn load(argv: &[OsString], environment: &Environment<'_>) -> Result<Config, 
 ///
 /// As [`load`].
 pub fn read(argv: &[OsString], environment: &Environment<'_>) -> Result<Values, Exit> {
+    resolve(argv, environment, false)?.values()
+}
+
+/// Every option that is declared, also those of other services, with where its value comes from; a bad value
+/// is the result of its option alone.
+///
+/// # Errors
+///
+/// [`Exit`] when help was asked for, or the command line or a file cannot be read at all.
+pub fn survey(argv: &[OsString], environment: &Environment<'_>) -> Result<Survey, Exit> {
+    resolve(argv, environment, true)
+}
+
+fn resolve(argv: &[OsString], environment: &Environment<'_>, elsewhere: bool) -> Result<Survey, Exit> {
     let name = program::base_name(argv.first().map_or(OsStr::new("consolegate"), OsString::as_os_str));
     let mut arguments = Vec::new();
     for argument in argv.iter().skip(1) {
@@ -95,7 +112,8 @@ pub fn read(argv: &[OsString], environment: &Environment<'_>) -> Result<Values, 
         Stop::Usage(message) => Exit::usage(program, &message),
     })?;
     let layers = layers(program, &arguments, line.events, environment)?;
-    resolve::resolve(program, &layers, environment, line.warnings)
+    let reading = Reading { program, layers: &layers, environment, warnings: line.warnings };
+    Ok(resolve::resolve(reading, elsewhere))
 }
 
 /// The name in `argv[0]` decides; `--mode` overrides.

@@ -1,14 +1,12 @@
 //! From files, flags and the environment to one value per option.
 
-use std::collections::BTreeMap;
-use std::fmt;
-
+use super::Environment;
 use super::files::ParsedFile;
 use super::options::{DEFAULT, Effect, OWN, OptionDef, find, options};
 use super::program::Program;
 use super::substitute::substitute;
-use super::values::Value;
-use super::{Environment, Exit};
+use super::survey::{Origin, Resolved, Survey};
+use super::values::{Kind, Value};
 use crate::secret::Secret;
 
 /// References followed for one option. More of them is a mistake or a loop.
@@ -23,82 +21,36 @@ pub(super) enum Layer {
     Flag { option: &'static OptionDef, text: String },
 }
 
-/// Where a value came from, as messages name it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Origin {
-    Default,
-    File(String),
-    Variable(String),
-    CommandLine,
+/// What one reading comes to.
+pub(super) struct Reading<'a> {
+    pub(super) program: Program,
+    pub(super) layers: &'a [Layer],
+    pub(super) environment: &'a Environment<'a>,
+    /// Those that the command line gave rise to
+    pub(super) warnings: Vec<String>,
 }
 
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Default => f.write_str("the default"),
-            Self::File(place) => f.write_str(place),
-            Self::Variable(name) => write!(f, "the environment variable {name}"),
-            Self::CommandLine => f.write_str("the command line"),
-        }
-    }
-}
-
-/// The effective values of all options that a program reads.
-#[derive(Clone, Debug)]
-pub struct Values {
-    /// Which program's
-    pub program: Program,
-    values: BTreeMap<(&'static str, &'static str), Value>,
-    configured: Vec<(&'static str, &'static str)>,
-    /// What the operator should know, to be logged once logging is up
-    pub warnings: Vec<String>,
-}
-
-impl Values {
-    /// The value of an option; unset for one that is not declared or not for this program.
-    #[must_use]
-    pub fn value(&self, group: &str, name: &str) -> &Value {
-        self.iter().find(|(g, n, _)| *g == group && *n == name).map_or(&Value::Unset, |(_, _, value)| value)
-    }
-
-    /// Whether anything gives it a value, beside its default.
-    #[must_use]
-    pub fn is_configured(&self, group: &str, name: &str) -> bool {
-        self.configured.contains(&(group, name))
-    }
-
-    /// All values as `(group, name, value)`, sorted.
-    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &'static str, &Value)> {
-        self.values.iter().map(|((group, name), value)| (*group, *name, value))
-    }
-}
-
-/// Gives every option of `program` its value.
-pub(super) fn resolve(
-    program: Program,
-    layers: &[Layer],
-    environment: &Environment<'_>,
-    warnings: Vec<String>,
-) -> Result<Values, Exit> {
+/// Gives the options their values: those that the program reads, and if `elsewhere` all others too.
+pub(super) fn resolve(reading: Reading<'_>, elsewhere: bool) -> Survey {
+    let Reading { program, layers, environment, warnings } = reading;
     let mut resolver = Resolver { program, layers, environment, warnings };
-    let mut values = BTreeMap::new();
-    let mut configured = Vec::new();
     // Flags first and sorted, as oslo.config validates them (`_validate_cli_options`): of several
     // mistakes both programs name the same.
-    let mut ours: Vec<&'static OptionDef> =
-        options().iter().filter(|option| option.is_for(program)).collect();
+    let (mut ours, others): (Vec<_>, Vec<_>) = options().iter().partition(|option| option.is_for(program));
     ours.sort_by_key(|option| (option.flag.is_none(), option.flag.map(|flag| flag.name)));
+    let mut resolved = Vec::new();
     for option in ours {
-        let key = (option.group, option.name);
-        let (value, origin) = resolver.value(option)?;
-        resolver.warn_of_no_effect(option, &value);
-        if origin != Origin::Default {
-            configured.push(key);
-        }
-        values.insert(key, value);
+        let one = resolver.value(option);
+        resolver.warn_of_no_effect(option, one.result.as_ref().unwrap_or(&Value::Unset));
+        resolved.push(one);
     }
     resolver.warn_of_unknown();
-    Ok(Values { program, values, configured, warnings: resolver.warnings })
+    let warnings = std::mem::take(&mut resolver.warnings);
+    if elsewhere {
+        // What there is to say of these is for the services that read them.
+        resolved.extend(others.into_iter().map(|option| resolver.value(option)));
+    }
+    Survey { program, options: resolved, warnings }
 }
 
 struct Resolver<'a> {
@@ -109,84 +61,123 @@ struct Resolver<'a> {
 }
 
 impl Resolver<'_> {
-    fn value(&mut self, option: &OptionDef) -> Result<(Value, Origin), Exit> {
+    fn value(&mut self, option: &'static OptionDef) -> Resolved {
         let below = self.layered(option);
-        if let (Some((text, origin)), Some(_)) = (&below, option.flag) {
+        let effect = option.effect_in(self.program);
+        let resolved = |result, origin| Resolved { option, effect, result, origin };
+        if let (Some(found), true) = (&below, self.is_flag(option)) {
             // Such an option is checked although a variable may win over it: oslo.config does.
-            self.checked(option, text, origin)?;
+            if let Err(reason) = self.checked(option, found) {
+                return resolved(Err(reason), found.origin.clone());
+            }
         }
         let found = match (below, self.variable(option)) {
             // The documented order. oslo.config itself lets a variable win over a flag as soon as any
             // file holds the option too.
-            (Some((text, Origin::CommandLine)), _) => Some((text, Origin::CommandLine)),
+            (Some(below), _) if below.origin == Origin::CommandLine => Some(below),
             (_, Some(variable)) => Some(variable),
             (below, None) => below,
         };
-        let found = found.or_else(|| Some((option.default_text(self.program)?, Origin::Default)));
+        let found = found.or_else(|| {
+            let text = option.default_text(self.program)?;
+            Some(Found { texts: vec![text], origin: Origin::Default })
+        });
         match found {
-            None => Ok((Value::Unset, Origin::Default)),
-            Some((text, origin)) => Ok((self.checked(option, &text, &origin)?, origin)),
+            None => resolved(Ok(option.kind.unset()), Origin::Default),
+            Some(found) => {
+                let result = self.checked(option, &found);
+                resolved(result, found.origin)
+            }
         }
     }
 
+    /// Whether the option may stand on the command line of this program.
+    fn is_flag(&self, option: &OptionDef) -> bool {
+        option.flag.is_some() && option.is_for(self.program)
+    }
+
     /// The highest layer that holds the option, under its current name or an older one.
-    fn layered(&mut self, option: &OptionDef) -> Option<(String, Origin)> {
+    fn layered(&mut self, option: &OptionDef) -> Option<Found> {
+        let mut all: Option<Found> = None;
         for layer in self.layers.iter().rev() {
             match layer {
                 Layer::Flag { option: given, text }
                     if (given.group, given.name) == (option.group, option.name) =>
                 {
-                    return Some((text.clone(), Origin::CommandLine));
+                    return Some(Found { texts: vec![text.clone()], origin: Origin::CommandLine });
                 }
                 Layer::Flag { .. } => {}
                 Layer::File(file) => {
                     let current = (option.group, option.name);
                     for (group, name) in std::iter::once(&current).chain(option.deprecated) {
-                        let Some(text) = file.value(group, name) else { continue };
+                        let assigned = file.all(group, name);
+                        let Some(last) = assigned.last() else { continue };
                         if (*group, *name) != current {
-                            // oslo.config says log-dir where the file has log_dir.
-                            let usual = option.flag.map_or(option.name, |flag| flag.name);
-                            self.warn(format!(
-                                "Deprecated: Option \"{name}\" from group \"{group}\" is deprecated. Use option \
-                                 \"{usual}\" from group \"{}\".",
-                                option.group
-                            ));
+                            self.warn_of_old_name(option, group, name);
                         }
-                        let place = format!("[{group}] in {}", file.path.display());
-                        return Some((text.to_owned(), Origin::File(place)));
+                        let origin = Origin::File {
+                            path: file.path.clone(),
+                            line: last.line,
+                            group: (*group).to_owned(),
+                            name: (*name).to_owned(),
+                        };
+                        if option.kind != Kind::Multi {
+                            return Some(Found { texts: vec![last.text.clone()], origin });
+                        }
+                        // All files count, and every name in each (`_Namespace._get_file_value`).
+                        let found = all.get_or_insert(Found { texts: Vec::new(), origin });
+                        found.texts.splice(..0, assigned.iter().map(|one| one.text.clone()));
                     }
                 }
             }
         }
-        None
+        all
     }
 
-    fn variable(&self, option: &OptionDef) -> Option<(String, Origin)> {
+    fn warn_of_old_name(&mut self, option: &OptionDef, group: &str, name: &str) {
+        // oslo.config says log-dir where the file has log_dir.
+        let usual = option.flag.map_or(option.name, |flag| flag.name);
+        self.warn(format!(
+            "Deprecated: Option \"{name}\" from group \"{group}\" is deprecated. Use option \"{usual}\" from group \
+             \"{}\".",
+            option.group
+        ));
+    }
+
+    fn variable(&self, option: &OptionDef) -> Option<Found> {
         let name = option.variable();
         let text = (self.environment)(&name)?;
-        Some((text.to_string_lossy().into_owned(), Origin::Variable(name)))
+        Some(Found { texts: vec![text.to_string_lossy().into_owned()], origin: Origin::Variable(name) })
     }
 
-    /// Substitutes and reads `text`.
-    fn checked(&mut self, option: &OptionDef, text: &str, origin: &Origin) -> Result<Value, Exit> {
+    /// Substitutes and reads what was found. An error is the whole message.
+    fn checked(&mut self, option: &OptionDef, found: &Found) -> Result<Value, String> {
         let mut references = References { left: REFERENCES_MAX, secret: option.secret };
-        let text = self.substituted(option, option.group, text, &mut references, 0);
-        if option.secret {
+        let mut texts: Vec<String> = found
+            .texts
+            .iter()
+            .map(|text| self.substituted(option, option.group, text, &mut references, 0))
+            .collect();
+        if option.kind == Kind::Multi {
+            return Ok(Value::List(texts));
+        }
+        let text = texts.pop().unwrap_or_default();
+        let parsed = option.kind.parse(&text);
+        if option.secret && parsed.is_ok() {
             return Ok(Value::Secret(Secret::new(text)));
         }
-        option.kind.parse(&text).map_err(|reason| {
+        let shown = if option.secret { "***" } else { &text };
+        let origin = &found.origin;
+        parsed.map_err(|reason| {
             // The texts of `_validate_cli_options` and `_do_get`; ours also say where the value stands.
-            if option.flag.is_some() && !matches!(origin, Origin::Variable(_)) {
+            if self.is_flag(option) && !matches!(origin, Origin::Variable(_)) {
                 let place = match origin {
-                    Origin::File(place) => format!("\n(option {} from {place})", option.name),
+                    Origin::File { .. } => format!("\n(option {} from {origin})", option.name),
                     _ => String::new(),
                 };
-                Exit::config(format!(
-                    "argument --{}: Invalid {} value: {text}{place}",
-                    option.name, option.kind
-                ))
+                format!("argument --{}: Invalid {} value: {shown}{place}", option.name, option.kind)
             } else {
-                Exit::config(format!("Value for option {} from {origin} is not valid: {reason}", option.name))
+                format!("Value for option {} from {origin} is not valid: {reason}", option.name)
             }
         })
     }
@@ -245,22 +236,32 @@ impl Resolver<'_> {
         depth: usize,
     ) -> Option<String> {
         let Some(option) = find(group, name) else {
-            // One of the many options of Nova that this program has no use for itself, such as my_ip.
+            // One of the many options of Nova that this program has no use for itself.
             let text = self.layers.iter().rev().find_map(|layer| match layer {
-                Layer::File(file) => file.value(group, name),
+                Layer::File(file) => file.last(group, name),
                 Layer::Flag { .. } => None,
             })?;
-            return Some(substitute(text, &mut |_| None));
+            return Some(substitute(&text.text, &mut |_| None));
         };
         if option.secret && !references.secret {
             // It would be shown wherever the other option is.
             return None;
         }
-        let text = match (self.layered(option), self.variable(option)) {
-            (Some((text, Origin::CommandLine)), _) | (_, Some((text, _))) | (Some((text, _)), None) => text,
-            (None, None) => option.default_text(self.program).unwrap_or_default(),
+        let found = match (self.layered(option), self.variable(option)) {
+            (Some(below), _) if below.origin == Origin::CommandLine => Some(below),
+            (_, Some(variable)) => Some(variable),
+            (below, None) => below,
         };
-        let text = self.substituted(option, option.group, &text, references, depth + 1);
+        let texts = found
+            .map_or_else(|| option.default_text(self.program).into_iter().collect(), |found| found.texts);
+        let mut texts: Vec<String> = texts
+            .iter()
+            .map(|text| self.substituted(option, option.group, text, references, depth + 1))
+            .collect();
+        if option.kind == Kind::Multi {
+            return Some(Value::List(texts).to_string());
+        }
+        let text = texts.pop().unwrap_or_default();
         Some(option.kind.parse(&text).map_or(text, |value| value.to_string()))
     }
 
@@ -300,6 +301,12 @@ impl Resolver<'_> {
             self.warnings.push(warning);
         }
     }
+}
+
+/// The texts that count for an option: one, or for [`Kind::Multi`] any number.
+struct Found {
+    texts: Vec<String>,
+    origin: Origin,
 }
 
 /// What following the references of one option may still cost.

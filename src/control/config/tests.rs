@@ -480,3 +480,82 @@ fn every_option_of_oslo_log_reaches_the_log() {
         config.warnings
     );
 }
+
+#[test]
+fn a_survey_has_every_option_with_its_origin() {
+    let mut machine = Machine::new("survey");
+    let file = machine.file(
+        "f",
+        "[DEFAULT]\nvncserver_listen=::1\nconsole_token_ttl=x\n[vnc]\nnovncproxy_port=7\n[database]\n\
+         connection=hidden\n",
+    );
+    machine.set("OS_DEFAULT__KEY", "/k");
+    let argv = [NOVNC, "--config-file", &file, "--web", "/w"].map(OsString::from);
+    let survey = survey(&argv, &|name| machine.environment.get(name).map(OsString::from)).unwrap();
+    assert_eq!(survey.options.len(), options().len());
+    assert!(survey.warnings.is_empty(), "another service's options are not warned of: {:?}", survey.warnings);
+    let find = |group, name| {
+        survey.options.iter().find(|one| (one.option.group, one.option.name) == (group, name)).unwrap()
+    };
+    let shown = |group, name| {
+        let one = find(group, name);
+        (one.result.as_ref().map_or_else(Clone::clone, Value::to_string), one.origin.to_string())
+    };
+    assert_eq!(shown(DEFAULT, "web"), ("/w".into(), "the command line".into()));
+    assert_eq!(shown(DEFAULT, "key"), ("/k".into(), "the environment variable OS_DEFAULT__KEY".into()));
+    assert_eq!(shown("database", "connection"), ("***".into(), format!("[database] in {file}")));
+    assert_eq!(shown("database", "max_retries"), ("10".into(), "the default".into()));
+    assert_eq!(shown("vnc", "server_listen"), ("::1".into(), format!("[DEFAULT] in {file}")));
+    assert_eq!(find("vnc", "server_listen").old_name(), Some((DEFAULT, "vncserver_listen")));
+    assert_eq!(find("vnc", "novncproxy_port").old_name(), None);
+    assert!(matches!(find("vnc", "novncproxy_port").origin, Origin::File { line: 5, .. }));
+    assert_eq!(find("serial_console", "serialproxy_port").effect, Effect::Elsewhere("nova-serialproxy"));
+    // A value that is wrong for another service is its own result and does not stop the start.
+    let (reason, _) = shown("consoleauth", "token_ttl");
+    assert_eq!(
+        reason,
+        format!(
+            "Value for option token_ttl from [DEFAULT] in {file} is not valid: invalid literal for int() with \
+             base 10: 'x'"
+        )
+    );
+    assert_eq!(*survey.values().unwrap().value("vnc", "novncproxy_port"), Value::Int(7));
+}
+
+#[test]
+fn a_survey_shows_no_secret() {
+    let machine = Machine::new("survey-secret");
+    let file = machine.file(
+        "f",
+        "[DEFAULT]\ntransport_url=rabbit://u:hidden@h/\n[database]\nconnection=hidden\n[api_database]\n\
+         connection=hidden\n[oslo_messaging_notifications]\ntransport_url=hidden\n",
+    );
+    let argv = [NOVNC, "--config-file", &file].map(OsString::from);
+    let survey = survey(&argv, &|_| None).unwrap();
+    assert!(!format!("{survey:?}").contains("hidden"));
+}
+
+#[test]
+fn the_address_of_the_machine_is_what_my_ip_stands_for() {
+    let machine = Machine::new("my-ip");
+    let file = machine.file("f", "[vnc]\nnovncproxy_host=$my_ip\n[DEFAULT]\nlog_dir=$state_path/$host\n");
+    let values = machine.read(&[NOVNC, "--config-file", &file]).unwrap();
+    let host = values.value("vnc", "novncproxy_host").to_string();
+    assert!(host.parse::<std::net::Ipv4Addr>().is_ok(), "{host}");
+    assert!(values.value(DEFAULT, "log_dir").to_string().starts_with("/usr/lib/python3/dist-packages/"));
+    assert!(values.warnings.is_empty(), "{:?}", values.warnings);
+}
+
+#[test]
+fn what_may_be_repeated_adds_up() {
+    let machine = Machine::new("multi");
+    let (one, two) = (
+        machine.file("1", "[oslo_messaging_notifications]\ndriver=a\ndriver=$my_ip\n[DEFAULT]\nmy_ip=b\n"),
+        machine.file("2", "[DEFAULT]\nnotification_driver=c\n[oslo_messaging_notifications]\ndriver=d,e\n"),
+    );
+    let argv = [NOVNC, "--config-file", &one, "--config-file", &two].map(OsString::from);
+    let survey = survey(&argv, &|_| None).unwrap();
+    let drivers = survey.options.iter().find(|option| option.option.name == "driver").unwrap();
+    let expected = ["a", "b", "c", "d,e"].map(str::to_owned).to_vec();
+    assert_eq!(drivers.result, Ok(Value::List(expected)));
+}

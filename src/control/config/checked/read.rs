@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::control::config::resolve::Values;
+use crate::control::config::survey::Values;
 use crate::control::config::values::Value;
 use crate::secret::Secret;
 

@@ -1,5 +1,6 @@
 //! How one option is declared.
 
+use super::machine::Fact;
 use crate::control::config::program::Program;
 use crate::control::config::values::Kind;
 
@@ -39,6 +40,8 @@ pub enum Default {
     Number(i64),
     /// One per program, in the order of [`Program::ALL`]
     PerProgram([Option<&'static str>; 3]),
+    /// What the machine says
+    Machine(Fact),
 }
 
 /// The spelling of an option on the command line.
@@ -61,6 +64,9 @@ pub enum Effect {
     Used,
     /// Accepted, without effect for this reason; a warning at start says so when it is set
     NoEffect(&'static str),
+    /// Another service of the same nova.conf reads it, named here. Nothing is said about it at start, and
+    /// a value that is wrong does not stop the start.
+    Elsewhere(&'static str),
 }
 
 impl OptionDef {
@@ -86,6 +92,11 @@ impl OptionDef {
 
     pub(super) const fn defaults(mut self, per_program: [Option<&'static str>; 3]) -> Self {
         self.default = Default::PerProgram(per_program);
+        self
+    }
+
+    pub(super) const fn machine(mut self, fact: Fact) -> Self {
+        self.default = Default::Machine(fact);
         self
     }
 
@@ -135,10 +146,24 @@ impl OptionDef {
         self
     }
 
+    pub(super) const fn elsewhere(mut self, who: &'static str) -> Self {
+        self.effect = Effect::Elsewhere(who);
+        self
+    }
+
+    /// What `program` does with the option.
+    #[must_use]
+    pub fn effect_in(&self, program: Program) -> Effect {
+        match self.only {
+            Some(only) if only != program => Effect::Elsewhere(only.name()),
+            _ => self.effect,
+        }
+    }
+
     /// Whether `program` reads the option.
     #[must_use]
     pub fn is_for(&self, program: Program) -> bool {
-        self.only.is_none_or(|only| only == program)
+        !matches!(self.effect_in(program), Effect::Elsewhere(_))
     }
 
     /// The default of `program`, as it would stand in a file.
@@ -152,6 +177,16 @@ impl OptionDef {
                 let position = Program::ALL.iter().position(|one| *one == program);
                 position.and_then(|index| texts[index]).map(str::to_owned)
             }
+            Default::Machine(fact) => Some(fact.text()),
+        }
+    }
+
+    /// The default of `program` for documentation, the same on every machine.
+    #[must_use]
+    pub fn documented_default(&self, program: Program) -> Option<String> {
+        match self.default {
+            Default::Machine(fact) => Some(fact.placeholder().to_owned()),
+            _ => self.default_text(program),
         }
     }
 

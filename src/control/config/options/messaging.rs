@@ -105,10 +105,10 @@ pub(super) static DECLARED: &[OptionDef] = &[
         .no_effect(NO_SERVER),
     option(RABBIT, "kombu_failover_strategy", Kind::Choice(&["round-robin", "shuffle"]), "Order of brokers")
         .default("round-robin"),
-    option(RABBIT, "kombu_reconnect_delay", Kind::Float, "Seconds before a lost connection is made again")
+    option(RABBIT, "kombu_reconnect_delay", Kind::Float { min: 0.0, max: 4.5 }, "Seconds before a lost connection is made again")
         .default("1.0")
         .deprecated(&[(DEFAULT, "kombu_reconnect_delay")]),
-    option(RABBIT, "kombu_reconnect_splay", Kind::Float, "Up to this many seconds more, by chance").default("0.0"),
+    option(RABBIT, "kombu_reconnect_splay", Kind::Float { min: 0.0, max: f64::INFINITY }, "Up to this many seconds more, by chance").default("0.0"),
     option(RABBIT, "rabbit_retry_interval", AT_LEAST_1, "Seconds after the first time that no broker could be reached")
         .default("1")
         .deprecated(&[(DEFAULT, "rabbit_retry_interval")]),

@@ -2,7 +2,8 @@
 //! documentation derive from this table.
 //!
 //! Names, types and defaults are Nova's (`nova/conf/`, `oslo_log/_options.py`, `oslo_messaging`); the group
-//! `[consolegate]` is ours. Options of other services in the same file are ignored silently.
+//! `[consolegate]` is ours. Those that other services of the same file read, and that operators look for in
+//! connection with consoles, are declared too; all others are ignored silently.
 
 use std::sync::LazyLock;
 
@@ -11,13 +12,16 @@ use crate::session::limits::ROWS;
 
 mod database;
 mod def;
+mod elsewhere;
 mod log;
+mod machine;
 mod messaging;
 mod nova;
 mod own;
 mod tls;
 
 pub use def::{Default, Effect, Flag, OptionDef};
+pub use machine::Fact;
 pub(super) use messaging::RABBIT;
 
 /// Group of the options that are in no group.
@@ -46,8 +50,10 @@ pub fn options() -> &'static [OptionDef] {
             messaging::DECLARED,
             database::DECLARED,
             own::DECLARED,
+            elsewhere::DECLARED,
         ];
-        declared.into_iter().flatten().cloned().chain(limits).collect()
+        let declared = declared.into_iter().flatten().cloned();
+        declared.chain(limits).chain(elsewhere::api_database(database::DECLARED)).collect()
     });
     &ALL
 }
