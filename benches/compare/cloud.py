@@ -10,8 +10,8 @@ import subprocess
 
 import peers
 
-# The cell database: what both sides serve.
-DATABASE = "sqlite"
+# The cell database: what clouds run.
+DATABASE = "mariadb"
 # Longer than a comparison takes.
 TOKEN_SECONDS = 36_000
 
