@@ -68,9 +68,9 @@ pub(crate) fn database_at(url: &str) -> DatabaseSettings {
 /// Settings for the tests to change. No test waits longer than this unless it says so.
 pub(crate) fn settings() -> ControlSettings {
     let limits = Limits {
-        authorize_timeout_ms: 5_000,
-        connect_timeout_ms: 5_000,
-        response_timeout_ms: 5_000,
+        authorize_timeout_ms: 30_000,
+        connect_timeout_ms: 30_000,
+        response_timeout_ms: 30_000,
         ..Limits::default()
     };
     ControlSettings {
@@ -99,7 +99,7 @@ pub(crate) fn start(settings: ControlSettings) -> Control {
 /// A port check over a message bus where nobody is.
 pub(crate) fn dead_bus() -> PortCheck {
     messaging::port_check(
-        "[DEFAULT]\ntransport_url = rabbit://nova:pa55w0rd@127.0.0.1:1/\nrpc_response_timeout = 1\n",
+        "[DEFAULT]\ntransport_url = rabbit://nova:pa55w0rd@127.0.0.1:1/\nrpc_response_timeout = 3\n",
     )
 }
 
@@ -114,7 +114,7 @@ pub(crate) fn ask(authorizer: &dyn Authorizer, question: Question) -> Result<Rec
 /// Asks, and takes the one answer.
 pub(crate) fn answer(control: &Control, question: Question) -> Input {
     let answers = ask(&*control.authorizer(), question).unwrap();
-    let answer = answers.recv_timeout(Duration::from_secs(20)).expect("no answer");
+    let answer = answers.recv_timeout(Duration::from_secs(60)).expect("no answer");
     assert!(answers.recv().is_err(), "answered twice");
     answer
 }

@@ -12,7 +12,8 @@ use nix::unistd::Pid;
 
 use crate::common::{Scratch, TOKEN, answer, ask, create, settings, settings_for, start, with_connection};
 
-const SOON: Duration = Duration::from_secs(20);
+/// No test waits that long unless something is broken.
+const SOON: Duration = Duration::from_secs(60);
 
 fn question() -> Question {
     Question::Authorize(ConsoleToken::new(TOKEN).hash())
@@ -69,16 +70,19 @@ fn shutdown_answers_open_questions_and_refuses_later_ones() {
     let scratch = Scratch::new();
     let database = scratch.path("cell.db");
     while_locked(&database, || {
-        let control = small(&database);
+        let mut settings = settings_for(&database);
+        settings.limits.control_queue_max = 16;
+        // Whoever waits for the lock waits for longer than the test.
+        settings.limits.authorize_timeout_ms = 600_000;
+        settings.limits.database_timeout_ms = 600_000;
+        let control = start(settings);
         let authorizer = control.authorizer();
         let accepted = fill(&control);
         assert_eq!(accepted.len(), 16, "one place per open question");
-        let asked = Instant::now();
         assert!(control.join(SOON), "the thread did not end");
         for answers in &accepted {
             assert!(database_error(answers).contains("gave the question up"));
         }
-        assert!(asked.elapsed() < Duration::from_secs(2), "waited for the lock");
         assert!(ask(&*authorizer, question()).is_err());
     });
 }
@@ -90,13 +94,21 @@ fn waiting_for_a_turn_counts_against_the_time_limit() {
     while_locked(&database, || {
         let mut settings = settings_for(&database);
         settings.limits.authorize_timeout_ms = 500;
+        settings.limits.control_queue_max = 1_000;
+        let turns = 800 / settings.limits.database_connections_max;
         let control = start(settings);
         let authorizer = control.authorizer();
         let asked = Instant::now();
-        let accepted: Vec<_> = (0..40).map(|_| ask(&*authorizer, question()).unwrap()).collect();
+        let accepted: Vec<_> = (0..800).map(|_| ask(&*authorizer, question()).unwrap()).collect();
         let reasons: Vec<_> = accepted.iter().map(database_error).collect();
-        assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
-        assert!(reasons.iter().any(|reason| reason == "no answer within 500 ms"), "{reasons:?}");
+        // Half a second for each turn, if the wait did not count.
+        let one_by_one = Duration::from_millis(500) * u32::try_from(turns).unwrap();
+        assert!(asked.elapsed() < one_by_one / 2, "{:?}", asked.elapsed());
+        // Whichever of the clocks that began together is looked at first.
+        for reason in &reasons {
+            let known = ["is locked", "no answer within", "did not answer a query within", "became free in"];
+            assert!(known.iter().any(|known| reason.contains(known)), "{reason}");
+        }
     });
 }
 
