@@ -36,7 +36,16 @@ for family in text_string_to_metric_families(sys.stdin.read()):
 ";
 
 fn start() -> Program {
-    Program::start(&Options { own: "port_check = off\nadmin_socket = admin.sock", ..Options::on("auto") })
+    let own = "port_check = off\nadmin_socket = admin.sock";
+    let program = Program::start(&Options { own, ..Options::on("auto") });
+    wait_for_life(&program);
+    program
+}
+
+/// Waits until every worker answers: the listeners are there before the workers are.
+fn wait_for_life(program: &Program) {
+    program.wait_for_log("Admin listener on ");
+    wait_for(program, "/livez", "\"status\":\"alive\"");
 }
 
 /// What curl prints: the body, and the status on a line of its own.
@@ -58,7 +67,6 @@ fn curl(program: &Program, path: &str, arguments: &[&str]) -> (String, u16) {
 #[test]
 fn prometheus_own_parser_reads_every_metric() {
     let program = start();
-    program.wait_for_log("Admin listener on ");
     let (text, status) = curl(&program, "/metrics", &[]);
     assert_eq!(status, 200);
     let python = std::env::var_os("CONSOLEGATE_TEST_PYTHON").map_or_else(
@@ -89,7 +97,6 @@ fn prometheus_own_parser_reads_every_metric() {
 fn curl_is_answered_on_every_path() {
     let program = start();
     program.token("novnc", 1, 600);
-    program.wait_for_log("Admin listener on ");
     for (path, arguments, status, part) in [
         ("/healthcheck", &[][..], 200, "OK"),
         (
@@ -115,17 +122,21 @@ fn curl_is_answered_on_every_path() {
     }
 }
 
-/// Waits until `/readyz` says `part`.
-fn wait_for_readiness(program: &Program, part: &str) {
+/// Waits until `path` says `part`.
+fn wait_for(program: &Program, path: &str, part: &str) {
     let until = Instant::now() + Duration::from_secs(60);
     loop {
-        let (body, _) = curl(program, "/readyz", &[]);
+        let (body, _) = curl(program, path, &[]);
         if body.contains(part) {
             return;
         }
         assert!(Instant::now() < until, "{part} is not in {body}:\n{}", program.log());
         std::thread::sleep(Duration::from_millis(200));
     }
+}
+
+fn wait_for_readiness(program: &Program, part: &str) {
+    wait_for(program, "/readyz", part);
 }
 
 #[test]
@@ -135,7 +146,7 @@ fn a_message_bus_that_is_gone_degrades_and_its_calls_are_counted() {
     let own = "admin_socket = admin.sock\nreadiness_age_ms = 100";
     let program = Program::start(&Options { default: &default, own, ..Options::on("auto") });
     let token = program.token("novnc", 1, 600);
-    program.wait_for_log("Admin listener on ");
+    wait_for_life(&program);
     wait_for_readiness(&program, "\"status\":\"ready\"");
     assert!(curl(&program, "/readyz", &[]).0.contains("\"message_bus\":{"));
     // Nobody answers for this instance's host: the call fails, and the connection stays.

@@ -96,7 +96,7 @@ impl Program {
     }
 
     fn wait_for_listener(&mut self) {
-        let until = Instant::now() + Duration::from_secs(20);
+        let until = Instant::now() + Duration::from_secs(60);
         while TcpStream::connect(self.address).is_err() {
             if let Some(status) = self.child.try_wait().unwrap() {
                 panic!("the program ended with {status}:\n{}", self.log());
@@ -126,7 +126,7 @@ impl Program {
 
     /// Waits until the log holds `text`.
     pub(crate) fn wait_for_log(&self, text: &str) {
-        let until = Instant::now() + Duration::from_secs(20);
+        let until = Instant::now() + Duration::from_secs(60);
         while !self.log().contains(text) {
             assert!(Instant::now() < until, "the log lacks {text:?}:\n{}", self.log());
             thread::sleep(Duration::from_millis(20));
@@ -198,7 +198,7 @@ impl Program {
 
     /// The exit status of a program that ends.
     pub(crate) fn status(&mut self) -> i32 {
-        let until = Instant::now() + Duration::from_secs(10);
+        let until = Instant::now() + Duration::from_secs(60);
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status.code().unwrap_or(-1);
@@ -230,7 +230,7 @@ pub(crate) fn run(directory: &Path, name: &str, arguments: &[&str]) -> (i32, Str
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let until = Instant::now() + Duration::from_secs(20);
+    let until = Instant::now() + Duration::from_secs(60);
     let status = loop {
         if let Some(status) = child.try_wait().unwrap() {
             break status.code().unwrap_or(-1);
