@@ -151,6 +151,9 @@ fn precedence() -> Vec<Case> {
             .file("d/x.conf", "[DEFAULT]\nkey=k\n")
             .file("nova.conf", web)
             .file("nova.conf.d/a.conf", "[DEFAULT]\nweb=/a\n"),
+        case("shell_completion_later", &["-d", "--shell_completion", "zsh"]).file("nova.conf", web),
+        case("shell_completion_with_sign", &["--shell_completion=bash"]).file("nova.conf", web),
+        case("shell_completion_unknown", &["--shell_completion", "fish"]).file("nova.conf", web),
         case("abbreviated_config_file", &["--config-fil", "@/f"]).file("f", "[DEFAULT]\nkey=k\n").file("nova.conf", web),
         case("home_in_a_path", &["--config-file", "~/f"]).file("f", web),
         case("relative_path", &["--config-file", "f"]).file("f", web),

@@ -161,7 +161,8 @@ FILE_OPTIONS = [
 
 def read(program, argv):
     conf = cfg.ConfigOpts()
-    names = []
+    # oslo.config registers this one by itself.
+    names = [("DEFAULT", "shell_completion")]
     conf.register_cli_opts(default_options(program))
     names += [("DEFAULT", opt.dest) for opt in default_options(program)]
     group, options = GROUP_OPTIONS[program]

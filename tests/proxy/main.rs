@@ -9,6 +9,7 @@ mod engines;
 mod admin;
 mod bulk;
 mod client;
+mod completion;
 mod compute;
 mod daemon;
 mod denied;

@@ -51,9 +51,38 @@ enum Action {
 }
 
 impl Action {
-    fn takes_value(self) -> bool {
-        matches!(self, Self::Value(_) | Self::ConfigFile | Self::ConfigDir | Self::Mode)
+    fn takes(self) -> Takes {
+        match self {
+            Self::Value(option) => match option.kind {
+                Kind::Choice(choices) | Kind::ChoiceAnyCase(choices) | Kind::ListOf(choices) => {
+                    Takes::OneOf(choices)
+                }
+                // Most texts are paths, and of the others none is told from a path by its declaration.
+                Kind::Str => Takes::File,
+                _ => Takes::Anything,
+            },
+            Self::ConfigFile => Takes::File,
+            Self::ConfigDir => Takes::Directory,
+            Self::Mode => Takes::OneOf(&Program::NAMES),
+            Self::Switch(..) | Self::Help | Self::Version | Self::Verbose => Takes::Nothing,
+        }
     }
+
+    fn takes_value(self) -> bool {
+        self.takes() != Takes::Nothing
+    }
+}
+
+/// What may stand behind a flag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Takes {
+    Nothing,
+    File,
+    Directory,
+    /// One of these
+    OneOf(&'static [&'static str]),
+    /// What nobody can guess
+    Anything,
 }
 
 /// One flag, under all its spellings.
@@ -63,6 +92,8 @@ pub(super) struct Flag {
     spellings: Vec<String>,
     /// Spellings that have to be whole; next to others they are historic
     exact: Vec<String>,
+    /// What its values are, for who completes them
+    pub(super) takes: Takes,
     /// What stands for the value in `--help`
     pub(super) placeholder: Option<String>,
     pub(super) help: String,
@@ -74,6 +105,7 @@ impl Flag {
             action,
             spellings: spellings.iter().map(|spelling| (*spelling).to_owned()).collect(),
             exact: Vec::new(),
+            takes: action.takes(),
             placeholder: None,
             help: help.to_owned(),
         }
@@ -92,6 +124,11 @@ impl Flag {
     /// The spellings to tell of: the usual ones, or where there are none, those that have to be whole.
     pub(super) fn shown(&self) -> &[String] {
         if self.spellings.is_empty() { &self.exact } else { &self.spellings }
+    }
+
+    /// Whether giving it twice says more than giving it once.
+    pub(super) fn adds_up(&self) -> bool {
+        matches!(self.action, Action::ConfigFile | Action::ConfigDir)
     }
 
     /// As argparse names an argument in its messages.
@@ -137,7 +174,7 @@ fn option_flags(option: &'static OptionDef) -> Vec<Flag> {
         spellings.extend(flag.short.filter(|_| no.is_empty()).map(|short| format!("-{short}")));
         spellings.extend(names().skip(1).map(|alias| format!("--{no}{alias}")));
         let exact = flag.historic.iter().map(|name| format!("--{no}{name}")).collect();
-        Flag { action, spellings, exact, placeholder, help: help.to_owned() }
+        Flag { action, spellings, exact, takes: action.takes(), placeholder, help: help.to_owned() }
     };
     if option.kind == Kind::Bool {
         let inverse = format!("The inverse of --{group}{}", flag.name);

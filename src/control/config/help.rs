@@ -64,7 +64,7 @@ pub(super) fn overview() -> String {
 }
 
 /// Those with something to say; the others are left from old releases.
-fn shown_flags(program: Program) -> impl Iterator<Item = Flag> {
+pub(super) fn shown_flags(program: Program) -> impl Iterator<Item = Flag> {
     flags(program).into_iter().filter(|flag| !flag.help.is_empty())
 }
 

@@ -13,6 +13,7 @@ use std::ffi::{OsStr, OsString};
 
 mod argv;
 mod checked;
+mod completion;
 mod files;
 mod help;
 mod ini;
@@ -106,6 +107,13 @@ fn resolve(argv: &[OsString], environment: &Environment<'_>, elsewhere: bool) ->
         arguments.push(argument.to_owned());
     }
     let program = choose(&name, &arguments)?;
+    if let [flag, shell, ..] = arguments.as_slice()
+        && flag == "--shell_completion"
+        && let Some(script) = completion::script(program, shell)
+    {
+        // Before anything is parsed, as `ConfigOpts.__call__` has it.
+        return Err(Exit::done(script));
+    }
     let line = argv::parse(program, &arguments).map_err(|stop| match stop {
         Stop::Help => Exit::done(help::help(program)),
         Stop::Version => Exit::done(format!("{}\n", env!("CARGO_PKG_VERSION"))),

@@ -20,13 +20,17 @@ impl Program {
     /// All of them, in the order of the declaration.
     pub const ALL: [Self; 3] = [Self::NoVncProxy, Self::SpiceHtml5Proxy, Self::SerialProxy];
 
+    /// Their names, in the same order.
+    pub const NAMES: [&'static str; 3] = ["nova-novncproxy", "nova-spicehtml5proxy", "nova-serialproxy"];
+
     /// The name operators start it by.
     #[must_use]
     pub fn name(self) -> &'static str {
+        let [novnc, spice, serial] = Self::NAMES;
         match self {
-            Self::NoVncProxy => "nova-novncproxy",
-            Self::SpiceHtml5Proxy => "nova-spicehtml5proxy",
-            Self::SerialProxy => "nova-serialproxy",
+            Self::NoVncProxy => novnc,
+            Self::SpiceHtml5Proxy => spice,
+            Self::SerialProxy => serial,
         }
     }
 

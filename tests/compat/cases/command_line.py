@@ -45,11 +45,26 @@ def version(side):
             "form": bool(re.fullmatch(r"\d+\.\d+\.\d+\n", launched.out()))}
 
 
-@case(differs={"--mode": D("D03", ours="listed"), "--shell_completion": D("D55", "listed")})
+@case(differs={"--mode": D("D03", ours="listed")})
 def help_lists_every_flag(side):
     """--help lists the same flags on both sides."""
     launched = side.run(["--help"])
     return {"status": launched.ended, **{flag: "listed" for flag in re.findall(r"--[\w-]+", launched.out())}}
+
+
+@case(differs={"bash": D("D55", [1, False], [0, True]), "zsh": D("D55", [1, False], [0, True])})
+def shell_completion(side):
+    """Statuses, and whether a script for the program comes out."""
+    seen = {}
+    for shell, mark in (("bash", "complete -F "), ("zsh", "#compdef ")):
+        launched = side.run(["--shell_completion", shell])
+        seen[shell] = [launched.ended, mark in launched.out()]
+    return seen
+
+
+@case()
+def shell_completion_for_another_shell(side):
+    return outcome(side.run(["--shell_completion", "fish"]))
 
 
 @case()

@@ -28,6 +28,15 @@ pub(super) static DECLARED: &[OptionDef] = &[
     )
     .default("auto")
     .no_effect("this program has one way of working"),
+    // oslo_config/cfg.py, ConfigOpts
+    option(
+        DEFAULT,
+        "shell_completion",
+        Kind::Choice(&["bash", "zsh"]),
+        "Display a shell completion script; acts as the first argument only",
+    )
+    .flag("shell_completion")
+    .no_effect("a script is displayed when the flag and the shell's name are the first two arguments"),
     // nova/conf/vnc.py
     option("vnc", "novncproxy_host", Kind::Str, "Address or name to listen on")
         .default("0.0.0.0")
