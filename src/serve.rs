@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use consolegate::control::certs::Certificates;
 use consolegate::control::config::{Config, IoEngine, Listen};
-use consolegate::control::{Control, ControlSettings};
+use consolegate::control::{Control, ControlSettings, HeldSignals};
 use consolegate::engine::detect::{EngineKind, Preference, detect};
 use consolegate::engine::epoll::EpollEngine;
 use consolegate::engine::uring::UringEngine;
@@ -50,11 +50,15 @@ pub(crate) fn serve(config: &Config, argv: Vec<OsString>) -> ExitCode {
     } else {
         None
     };
+    let held = match HeldSignals::hold() {
+        Ok(held) => held,
+        Err(error) => return failed(config, &format!("signals cannot be held back: {error}")),
+    };
     let logger = match log::init(&config.log) {
         Ok(logger) => logger,
         Err(error) => return failed(config, &error.to_string()),
     };
-    let result = run(config, start, background, &logger);
+    let result = run(config, start, background, held, &logger);
     if let Err(error) = &result {
         tracing::error!(target: LOG_TARGET, "{error}");
     }
@@ -73,7 +77,13 @@ struct Start {
     directory: PathBuf,
 }
 
-fn run(config: &Config, start: Start, background: Option<Background>, logger: &Logger) -> Result<(), String> {
+fn run(
+    config: &Config,
+    start: Start,
+    background: Option<Background>,
+    held: HeldSignals,
+    logger: &Logger,
+) -> Result<(), String> {
     for warning in &config.warnings {
         tracing::warn!(target: "oslo_config.cfg", "{warning}");
     }
@@ -127,6 +137,7 @@ fn run(config: &Config, start: Start, background: Option<Background>, logger: &L
         }),
     })
     .map_err(|error| format!("the control thread could not be started: {error}"))?;
+    drop(held);
 
     let shared = WorkerSettings {
         settings: Arc::new(settings(config, limits, tls)),

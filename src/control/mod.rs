@@ -37,7 +37,7 @@ pub mod token_tool;
 
 pub use admin::AdminSettings;
 pub use consoleauth::PortCheck;
-pub use signals::Command;
+pub use signals::{Command, HeldSignals};
 pub use sql::DatabaseSettings;
 pub use thread::{Control, ControlSettings};
 

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use nix::sys::signal::{SigSet, Signal as Number};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::info;
 
@@ -18,6 +19,40 @@ pub enum Command {
     Reopen,
     /// SIGUSR2: write a state report
     Report,
+}
+
+/// Holds those signals back in this thread, and in threads that it starts meanwhile, until dropped. One that comes
+/// between the first listening socket and the handlers would end the process as if nobody had wanted to handle it.
+#[derive(Debug)]
+pub struct HeldSignals(SigSet);
+
+impl HeldSignals {
+    /// Before any other thread is started: one that does not hold them gets them.
+    ///
+    /// # Errors
+    ///
+    /// What pthread_sigmask(3) says.
+    pub fn hold() -> io::Result<Self> {
+        let signals: SigSet = [
+            Number::SIGTERM,
+            Number::SIGINT,
+            Number::SIGQUIT,
+            Number::SIGHUP,
+            Number::SIGUSR1,
+            Number::SIGUSR2,
+        ]
+        .into_iter()
+        .collect();
+        signals.thread_block()?;
+        Ok(Self(signals))
+    }
+}
+
+impl Drop for HeldSignals {
+    fn drop(&mut self) {
+        // It fails for a bad argument only, and this one was good before.
+        let _ = self.0.thread_unblock();
+    }
 }
 
 /// Handlers for every signal that an operator, a unit file or a supervisor sends. Once installed, none of

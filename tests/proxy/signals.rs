@@ -22,6 +22,7 @@ on_both_engines! {
     sigquit_waits_for_the_last_session,
     a_state_report_is_written_when_asked_for_and_shows_no_secret,
     sigterm_ends_two_hundred_sessions,
+    signals_are_obeyed_from_the_first_connection_on,
 }
 
 fn options<'a>(engine: &'a str, default: &'a str, own: &'a str, extra: &'a str) -> Options<'a> {
@@ -253,4 +254,15 @@ fn a_service_manager_is_told() {
     wait_for_message("STOPPING=1");
     assert_eq!(program.status(), 0);
     fs::remove_dir_all(directory).unwrap();
+}
+
+/// A supervisor may send them as soon as a probe of the port succeeds.
+fn signals_are_obeyed_from_the_first_connection_on(engine: &str) {
+    for number in 0..20 {
+        let mut program = Program::start(&options(engine, "", "port_check = off", ""));
+        if number % 2 == 0 {
+            signal(&program, Signal::SIGHUP);
+        }
+        assert_eq!(program.end(Signal::SIGTERM), 0, "{number}: {}", program.log());
+    }
 }
