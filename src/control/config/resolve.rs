@@ -71,14 +71,7 @@ impl Resolver<'_> {
                 return resolved(Err(reason), found.origin.clone());
             }
         }
-        let found = match (below, self.variable(option)) {
-            // The documented order. oslo.config itself lets a variable win over a flag as soon as any
-            // file holds the option too.
-            (Some(below), _) if below.origin == Origin::CommandLine => Some(below),
-            (_, Some(variable)) => Some(variable),
-            (below, None) => below,
-        };
-        let found = found.or_else(|| {
+        let found = self.with_variable(option, below).or_else(|| {
             let text = option.default_text(self.program)?;
             Some(Found { texts: vec![text], origin: Origin::Default })
         });
@@ -144,9 +137,14 @@ impl Resolver<'_> {
         ));
     }
 
-    fn variable(&self, option: &OptionDef) -> Option<Found> {
+    /// The option's variable, or what `layered` has. The documented order: oslo.config itself lets a variable
+    /// win over a flag as soon as any file holds the option too.
+    fn with_variable(&self, option: &OptionDef, layered: Option<Found>) -> Option<Found> {
+        if layered.as_ref().is_some_and(|found| found.origin == Origin::CommandLine) {
+            return layered;
+        }
         let name = option.variable();
-        let text = (self.environment)(&name)?;
+        let Some(text) = (self.environment)(&name) else { return layered };
         Some(Found { texts: vec![text.to_string_lossy().into_owned()], origin: Origin::Variable(name) })
     }
 
@@ -247,12 +245,9 @@ impl Resolver<'_> {
             // It would be shown wherever the other option is.
             return None;
         }
-        let found = match (self.layered(option), self.variable(option)) {
-            (Some(below), _) if below.origin == Origin::CommandLine => Some(below),
-            (_, Some(variable)) => Some(variable),
-            (below, None) => below,
-        };
-        let texts = found
+        let below = self.layered(option);
+        let texts = self
+            .with_variable(option, below)
             .map_or_else(|| option.default_text(self.program).into_iter().collect(), |found| found.texts);
         let mut texts: Vec<String> = texts
             .iter()
