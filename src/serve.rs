@@ -19,7 +19,7 @@ use consolegate::engine::epoll::EpollEngine;
 use consolegate::engine::uring::UringEngine;
 use consolegate::engine::{Engine, PipeBudget, Worker, WorkerHandle, WorkerSettings, descriptors, listener};
 use consolegate::proto::http::UpgradePolicy;
-use consolegate::session::{LOG_TARGET, Limits, Security, Settings, TlsSettings, Workers};
+use consolegate::session::{LOG_TARGET, Limits, Security, Settings, TlsSettings, VencryptSettings, Workers};
 use consolegate::telemetry::log::{self, Logger};
 use consolegate::telemetry::metrics::metrics;
 
@@ -108,7 +108,15 @@ fn run(
         acceptor: Arc::default(),
         only: config.ssl_only,
     };
-    let certificates = Certificates::new(config.certificate.clone(), Arc::clone(&tls.acceptor));
+    let mut certificates =
+        vec![Certificates::for_browsers(config.certificate.clone(), Arc::clone(&tls.acceptor))];
+    let vencrypt = VencryptSettings {
+        connector: Arc::default(),
+        verify_host: config.compute_trust.as_ref().is_some_and(|trust| trust.verify_host),
+    };
+    if let Some(trust) = &config.compute_trust {
+        certificates.push(Certificates::for_computes(trust.clone(), Arc::clone(&vencrypt.connector)));
+    }
     announce(config, &limits, engine, &tls);
     metrics().set_program(config.program.console_type(), engine.name());
 
@@ -123,7 +131,7 @@ fn run(
         directory: start.directory.clone(),
         port_check: config.port_check.clone(),
         web_root: config.web.clone(),
-        certificates: Some(certificates),
+        certificates,
         record: config.record.clone(),
         admin: config.admin.clone(),
         workers: workers_of,
@@ -140,7 +148,7 @@ fn run(
     drop(held);
 
     let shared = WorkerSettings {
-        settings: Arc::new(settings(config, limits, tls)),
+        settings: Arc::new(settings(config, limits, tls, vencrypt)),
         authorizer: control.authorizer(),
         numbers: Arc::new(AtomicU64::new(0)),
     };
@@ -255,7 +263,7 @@ fn announce(config: &Config, limits: &Limits, engine: EngineKind, tls: &TlsSetti
     info(&format!("  - proxying from {host}:{port} to None:None"));
 }
 
-fn settings(config: &Config, limits: Limits, tls: TlsSettings) -> Settings {
+fn settings(config: &Config, limits: Limits, tls: TlsSettings, vencrypt: VencryptSettings) -> Settings {
     let console_type = config.program.console_type();
     let defaults = Settings::for_console(console_type);
     Settings {
@@ -270,6 +278,7 @@ fn settings(config: &Config, limits: Limits, tls: TlsSettings) -> Settings {
         trusted_proxies: config.trusted_proxies.clone(),
         proxy_protocol: config.proxy_protocol,
         tls,
+        vencrypt,
         upgrade: UpgradePolicy { strict: config.strict_upgrade },
         explain_refusals: config.explain_refusals,
         record: config.record.clone(),

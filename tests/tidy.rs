@@ -142,7 +142,7 @@ fn is_seam(path: &str) -> bool {
         ["proto", "http" | "bytes", ..] => true,
         // Three settings are the protocol machines' own types.
         ["proto", "rfb", "AuthScheme", ..]
-        | ["proto", "tls", "TlsAcceptor", ..]
+        | ["proto", "tls", "TlsAcceptor" | "TlsConnector", ..]
         | ["proto", "ws", "TextPolicy", ..] => true,
         ["proto", ..] | ["session"] => false,
         _ => true,

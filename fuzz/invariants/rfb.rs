@@ -4,7 +4,7 @@
 
 use consolegate::proto::Side;
 use consolegate::proto::rfb::{
-    AuthScheme, COMPUTE_HELD_BYTES_MAX, Negotiation, Progress, ProtocolVersion, RfbError, Step,
+    AuthScheme, COMPUTE_HELD_BYTES_MAX, Negotiation, Progress, ProtocolVersion, Residue, RfbError, Step,
     TENANT_HELD_BYTES_MAX, Transmit,
 };
 
@@ -112,15 +112,15 @@ fn check_ends(schedule: &Schedule) {
         for interruption in
             [Interruption::Ended(Side::Compute), Interruption::Ended(Side::Tenant), Interruption::TimedOut]
         {
-            let mut handshake = Negotiation::new(schedule.schemes);
-            let mut out = Vec::new();
+            let mut driven = Driven::new(schedule.schemes);
             // What an input leads to once the handshake is over does not matter here.
             let mut end = Ok(Progress::Continue);
             for (side, chunk) in &schedule.chunks[..len] {
                 if matches!(end, Ok(Progress::Continue)) {
-                    end = handshake.receive(*side, chunk, &mut out);
+                    end = driven.receive(*side, chunk);
                 }
             }
+            let Driven { mut handshake, mut out, .. } = driven;
             let error = match interruption {
                 Interruption::Ended(side) => match handshake.ended(side, &mut out) {
                     Ok(()) => {
@@ -152,36 +152,81 @@ enum Interruption {
 
 /// Runs the machine over `chunks`, checking what must hold after each of them.
 pub(crate) fn converse(schemes: &[AuthScheme], chunks: &[(Side, Vec<u8>)]) -> Conversation {
-    let mut handshake = Negotiation::new(schemes);
-    let mut out = Vec::new();
+    let mut driven = Driven::new(schemes);
     let mut end = None;
     for (side, chunk) in chunks {
         if let Some(End::Established { to_tenant, to_compute }) = &mut end {
             if *side == Side::Compute { to_tenant.extend(chunk) } else { to_compute.extend(chunk) }
         }
         if end.is_some() {
-            check_absorbed(&mut handshake);
+            check_absorbed(&mut driven.handshake);
             continue;
         }
-        match handshake.receive(*side, chunk, &mut out) {
-            Ok(Progress::Continue) => {}
-            Ok(Progress::Established(residue)) => {
-                end = Some(End::Established { to_tenant: residue.to_tenant, to_compute: residue.to_compute });
-            }
-            Err(error) => {
-                check_error(&error);
-                end = Some(End::Failed(error.kind()));
-            }
-        }
+        end = end_of(driven.receive(*side, chunk));
+        let handshake = &driven.handshake;
         assert!(handshake.retained_len() <= COMPUTE_HELD_BYTES_MAX + TENANT_HELD_BYTES_MAX);
         assert_eq!(handshake.waiting_for().is_none(), end.is_some());
     }
+    if end.is_none() {
+        end = end_of(driven.secured());
+    }
+    let Driven { handshake, out, .. } = driven;
     let end = match (end, handshake.waiting_for()) {
         (Some(end), _) => end,
         (None, Some(step)) => End::Waiting(step),
         (None, None) => unreachable!("checked after every chunk"),
     };
     Conversation { to_tenant: sent(&out, Side::Tenant), to_compute: sent(&out, Side::Compute), end }
+}
+
+fn end_of(progress: Result<Progress, RfbError>) -> Option<End> {
+    match progress {
+        Ok(Progress::Established(Residue { to_tenant, to_compute })) => {
+            Some(End::Established { to_tenant, to_compute })
+        }
+        Ok(_) => None,
+        Err(error) => {
+            check_error(&error);
+            Some(End::Failed(error.kind()))
+        }
+    }
+}
+
+/// A handshake whose TLS takes until both sides have said all they say, and changes nothing of it.
+struct Driven {
+    handshake: Negotiation,
+    out: Vec<Transmit>,
+    /// What the compute node has said since TLS began
+    inside: Option<Vec<u8>>,
+}
+
+impl Driven {
+    fn new(schemes: &[AuthScheme]) -> Self {
+        Self { handshake: Negotiation::new(schemes), out: Vec::new(), inside: None }
+    }
+
+    fn receive(&mut self, side: Side, chunk: &[u8]) -> Result<Progress, RfbError> {
+        if let (Some(inside), Side::Compute) = (&mut self.inside, side) {
+            inside.extend(chunk);
+            return Ok(Progress::Continue);
+        }
+        match self.handshake.receive(side, chunk, &mut self.out)? {
+            Progress::StartTls(wire) => {
+                assert_eq!(self.handshake.waiting_for(), Some(Step::Tls));
+                assert_eq!(self.out.last().map(|sent| sent.message.as_bytes()), Some(&[0, 0, 1, 4][..]));
+                self.inside = Some(wire);
+                Ok(Progress::Continue)
+            }
+            progress => Ok(progress),
+        }
+    }
+
+    /// TLS is there, if it was agreed on.
+    fn secured(&mut self) -> Result<Progress, RfbError> {
+        let Some(inside) = self.inside.take() else { return Ok(Progress::Continue) };
+        self.handshake.secured();
+        self.handshake.receive(Side::Compute, &inside, &mut self.out)
+    }
 }
 
 /// Once over, a handshake takes nothing, keeps nothing more and says nothing.
@@ -209,15 +254,25 @@ fn check_grammar(seen: &Conversation) {
     check_compute_grammar(&seen.to_compute);
     check_tenant_grammar(&seen.to_tenant, established);
     if established {
-        assert_eq!(seen.to_compute, [b"RFB 003.008\n".to_vec(), vec![1]]);
+        let none = [b"RFB 003.008\n".to_vec(), vec![1]];
+        let vencrypt = [b"RFB 003.008\n".to_vec(), vec![19], vec![0, 2], vec![0, 0, 1, 4]];
+        assert!(seen.to_compute == none || seen.to_compute == vencrypt, "{:?}", seen.to_compute);
         assert_eq!(seen.to_tenant.last(), Some(&vec![0; 4]));
     }
 }
 
-/// Our version, then one type that is spoken here, or 0 to give up. Never a byte of the tenant's.
+/// Our version, then one type that is spoken here, or 0 to give up; behind `VeNCrypt` its version and `X509None`.
+/// Never a byte of the tenant's.
 fn check_compute_grammar(messages: &[Vec<u8>]) {
     let messages: Vec<&[u8]> = messages.iter().map(Vec::as_slice).collect();
-    assert!(matches!(messages[..], [] | [b"RFB 003.008\n"] | [b"RFB 003.008\n", [0 | 1]]), "{messages:?}");
+    let legal = match messages[..] {
+        [] | [b"RFB 003.008\n"] | [b"RFB 003.008\n", [0 | 1]] => true,
+        [b"RFB 003.008\n", [19], ref behind @ ..] => {
+            matches!(behind, [] | [[0, 2]] | [[0, 2], [0, 0, 1, 4]])
+        }
+        _ => false,
+    };
+    assert!(legal, "{messages:?}");
 }
 
 /// Our version, then None alone or a refusal, then a result: 0 if and only if both sides agreed.

@@ -9,7 +9,7 @@ const VERSION: &[u8] = b"RFB 003.008\n";
 /// What the machine must do, given all that either side sends.
 pub(crate) fn converse(schemes: &[AuthScheme], compute: &[u8], tenant: &[u8]) -> Conversation {
     let mut model = Model { compute, tenant, to_tenant: Vec::new(), to_compute: Vec::new() };
-    let end = match model.talk(schemes.contains(&AuthScheme::None)) {
+    let end = match model.talk(schemes) {
         Ok(()) => End::Established { to_tenant: model.compute.to_vec(), to_compute: model.tenant.to_vec() },
         Err(end) => end,
     };
@@ -24,7 +24,7 @@ struct Model<'a> {
 }
 
 impl Model<'_> {
-    fn talk(&mut self, none_is_listed: bool) -> Result<(), End> {
+    fn talk(&mut self, schemes: &[AuthScheme]) -> Result<(), End> {
         let offered = version(read(&mut self.compute, 12, Step::ComputeVersion)?)?;
         if offered < 3_008 || offered == 3_080 {
             return Err(End::Failed("version"));
@@ -57,12 +57,18 @@ impl Model<'_> {
             self.to_tenant.push(with_reason(&[0, 0, 0, 1], b"Only the security type 1 (NONE) is supported"));
             return Err(End::Failed("type-not-offered"));
         }
-        if !none_is_listed || !types.contains(&1) {
+        let number = |scheme: &AuthScheme| match scheme {
+            AuthScheme::None => 1,
+            AuthScheme::VeNCrypt => 19,
+        };
+        let Some(chosen) = schemes.iter().map(number).find(|number| types.contains(number)) else {
             self.to_compute.push(vec![0]);
-            self.to_tenant.push(with_reason(&[0, 0, 0, 1], b"Unable to negotiate security with server"));
-            return Err(End::Failed("no-common-type"));
+            return Err(self.unable("no-common-type"));
+        };
+        self.to_compute.push(vec![chosen]);
+        if chosen == 19 {
+            self.vencrypt()?;
         }
-        self.to_compute.push(vec![1]);
 
         let result = read(&mut self.compute, 4, Step::SecurityResult)?;
         if result != [0; 4] {
@@ -72,6 +78,31 @@ impl Model<'_> {
         }
         self.to_tenant.push(vec![0; 4]);
         Ok(())
+    }
+
+    fn vencrypt(&mut self) -> Result<(), End> {
+        if read(&mut self.compute, 2, Step::VeNCryptVersion)? != [0, 2] {
+            return Err(self.unable("ven-version"));
+        }
+        self.to_compute.push(vec![0, 2]);
+        if read(&mut self.compute, 1, Step::VersionAnswer)? != [0] {
+            return Err(self.unable("ven-version"));
+        }
+        let count = *self.compute.first().ok_or(End::Waiting(Step::Subtypes))?;
+        let list = read(&mut self.compute, 1 + 4 * usize::from(count), Step::Subtypes)?;
+        if !list[1..].chunks(4).any(|number| number == [0, 0, 1, 4]) {
+            return Err(self.unable("ven-subtype"));
+        }
+        self.to_compute.push(vec![0, 0, 1, 4]);
+        if read(&mut self.compute, 1, Step::SubtypeAnswer)? == [0] {
+            return Err(self.unable("ven-subtype"));
+        }
+        Ok(())
+    }
+
+    fn unable(&mut self, kind: &'static str) -> End {
+        self.to_tenant.push(with_reason(&[0, 0, 0, 1], b"Unable to negotiate security with server"));
+        End::Failed(kind)
     }
 
     /// A reason's text without NULs, and its declared length.

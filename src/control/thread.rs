@@ -37,8 +37,8 @@ pub struct ControlSettings {
     pub port_check: PortCheck,
     /// The web root, absolute; none for a program without web files
     pub web_root: Option<PathBuf>,
-    /// The certificate for browsers, to be looked at for changes
-    pub certificates: Option<Certificates>,
+    /// Certificates to be looked at for changes
+    pub certificates: Vec<Certificates>,
     /// `record`: where sessions are recorded, absolute
     pub record: Option<PathBuf>,
     /// The admin listener
@@ -201,7 +201,7 @@ fn run(settings: ControlSettings, queue: UnboundedReceiver<Message>, ready: &Syn
     let _ = ready.send(Ok(()));
     runtime.block_on(async {
         tokio::task::spawn_local(signals.serve(settings.on_signal));
-        if let Some(certificates) = settings.certificates {
+        for certificates in settings.certificates {
             tokio::task::spawn_local(certificates.watch());
         }
         let office = Rc::new(Office {

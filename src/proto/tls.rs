@@ -1,4 +1,5 @@
-//! TLS towards the tenant as one more sans-IO layer: wire bytes become plain bytes and the other way round.
+//! TLS as one more sans-IO layer: wire bytes become plain bytes and the other way round. Server towards the
+//! tenant, client towards the compute node, one machine for both.
 //! The only file that names rustls' connection types.
 //!
 //! It is rustls' buffered interface, with what it wants to send taken out of it at once, so that nothing is
@@ -6,10 +7,11 @@
 //! and a handshake that does not end is the session's to end.
 
 use std::fmt;
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use rustls::{ServerConfig, ServerConnection};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection};
 use thiserror::Error;
 
 use super::bytes::Chunk;
@@ -44,16 +46,67 @@ impl TlsAcceptor {
     pub fn accept(&self) -> Option<TlsLayer> {
         let config = self.current.read().unwrap_or_else(PoisonError::into_inner).clone()?;
         // Fails only for configurations that rustls' builder does not build.
-        let mut connection = ServerConnection::new(config).ok()?;
-        // The session never has more than one write open, so this is bounded already.
-        connection.set_buffer_limit(None);
-        Some(TlsLayer { connection, failed: false })
+        ServerConnection::new(config).ok().map(|connection| TlsLayer::new(connection.into()))
     }
 }
 
 impl fmt::Debug for TlsAcceptor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "TlsAcceptor(ready: {})", self.is_ready())
+    }
+}
+
+/// Stands in for a name where none is compared. Nor is any sent.
+const NOBODY: &str = "compute.invalid";
+
+/// Whom to trust among compute nodes, and what to show them. Replaced as a [`TlsAcceptor`]'s certificate is.
+#[derive(Default)]
+pub struct TlsConnector {
+    current: RwLock<Option<Arc<ClientConfig>>>,
+}
+
+/// Why a connection to a compute node cannot go under TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum NoTls {
+    /// There are no authorities, or the files could not be read.
+    #[error("there are no certificate authorities to check it by, see the log for vencrypt_ca_certs")]
+    NotConfigured,
+    /// Certificates are checked against names, and this is none.
+    #[error("its address in the token is not a name that a certificate could have")]
+    NoName,
+}
+
+impl TlsConnector {
+    /// Replaces the configuration for later handshakes. `None`: there is none, and TLS fails.
+    pub fn replace(&self, config: Option<Arc<ClientConfig>>) {
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = config;
+    }
+
+    /// Whether there is a configuration.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// The client's end of a connection, whose hello waits to be sent. `host` is whom the certificate has to be
+    /// for; without one the configuration must be such that it does not compare names.
+    ///
+    /// # Errors
+    ///
+    /// [`NoTls`]; nothing was sent.
+    pub fn connect(&self, host: Option<&str>) -> Result<TlsLayer, NoTls> {
+        let config = self.current.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let config = config.ok_or(NoTls::NotConfigured)?;
+        let name = ServerName::try_from(host.unwrap_or(NOBODY).to_owned()).map_err(|_| NoTls::NoName)?;
+        // Fails only for configurations that rustls' builder does not build.
+        let connection = ClientConnection::new(config, name).map_err(|_| NoTls::NotConfigured)?;
+        Ok(TlsLayer::new(connection.into()))
+    }
+}
+
+impl fmt::Debug for TlsConnector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TlsConnector(ready: {})", self.is_ready())
     }
 }
 
@@ -69,16 +122,24 @@ pub struct Opened {
     pub plain: Chunk,
     /// The peer said that nothing more comes (`close_notify`)
     pub ended: bool,
+    /// The peer broke the protocol behind those bytes: an alert is to be sent, and nothing more can be opened
+    pub error: Option<TlsError>,
 }
 
 /// One TLS connection.
 pub struct TlsLayer {
-    connection: ServerConnection,
+    connection: Connection,
     /// Nothing more is opened or sealed
     failed: bool,
 }
 
 impl TlsLayer {
+    fn new(mut connection: Connection) -> Self {
+        // The session never has more than one write open, so this is bounded already.
+        connection.set_buffer_limit(None);
+        Self { connection, failed: false }
+    }
+
     /// Whether application bytes cannot be sent yet.
     #[must_use]
     pub fn is_handshaking(&self) -> bool {
@@ -94,11 +155,7 @@ impl TlsLayer {
     }
 
     /// Takes wire bytes. Whatever they are, [`TlsLayer::take_wire`] may have something to send afterwards.
-    ///
-    /// # Errors
-    ///
-    /// [`TlsError`]; an alert is to be sent, and nothing more can be opened.
-    pub fn open(&mut self, wire: &Chunk) -> Result<Opened, TlsError> {
+    pub fn open(&mut self, wire: &Chunk) -> Opened {
         let mut opened = Opened::default();
         let mut bytes = wire.bytes();
         while !bytes.is_empty() && !self.failed && !opened.ended {
@@ -106,24 +163,28 @@ impl TlsLayer {
             let taken = self.connection.read_tls(&mut bytes);
             debug_assert!(matches!(taken, Ok(1..)), "{taken:?}");
             if !matches!(taken, Ok(1..)) {
-                return Err(self.fail(rustls::Error::General("a record did not fit".to_owned())));
+                self.failed = true;
+                opened.error = Some(TlsError(rustls::Error::General("a record did not fit".to_owned())));
+                break;
             }
-            let state = match self.connection.process_new_packets() {
-                Ok(state) => state,
-                Err(error) => return Err(self.fail(error)),
-            };
-            if state.plaintext_bytes_to_read() > 0 {
-                let wanted = bytes.len() + state.plaintext_bytes_to_read();
-                self.take_plain(&mut opened.plain, state.plaintext_bytes_to_read(), wanted);
+            let processed = self.connection.process_new_packets();
+            loop {
+                // Also after an error: what came ahead of a broken record is good.
+                let waiting = self.connection.reader().fill_buf().map_or(0, <[u8]>::len);
+                if waiting == 0 {
+                    break;
+                }
+                self.take_plain(&mut opened.plain, waiting, bytes.len() + waiting);
             }
-            opened.ended = state.peer_has_closed();
+            match processed {
+                Ok(state) => opened.ended = state.peer_has_closed(),
+                Err(error) => {
+                    self.failed = true;
+                    opened.error = Some(TlsError(error));
+                }
+            }
         }
-        Ok(opened)
-    }
-
-    fn fail(&mut self, error: rustls::Error) -> TlsError {
-        self.failed = true;
-        TlsError(error)
+        opened
     }
 
     /// Appends `len` plain bytes to `plain`. Where it has to grow, it grows by `wanted`.

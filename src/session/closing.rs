@@ -26,7 +26,7 @@
 
 use std::time::Instant;
 
-use super::error::{CloseReason, HttpEnd};
+use super::error::{CloseReason, HttpEnd, rfb_failure};
 use super::limits::{duration, size};
 use super::line::numbered;
 use super::link::Link;
@@ -116,6 +116,11 @@ pub(super) fn close(
     counters.sessions_ended.of(reason.end()).add_alone(1);
     if let CloseReason::Refused(refusal) = &reason {
         counters.rejected.of(refusal.rejection()).add_alone(1);
+    }
+    if let CloseReason::Rfb(error) = &reason
+        && let Some(failure) = rfb_failure(error)
+    {
+        counters.rfb_failed.of(failure).add_alone(1);
     }
     match farewell(&reason, cx.settings.explain_refusals) {
         Farewell::Close(code, text) => tenant.send_close(ws::close(code, text)),

@@ -12,7 +12,7 @@ use crate::proto::http::connect::ConnectError;
 use crate::proto::http::origin::OriginError;
 use crate::proto::rfb::RfbError;
 use crate::proto::ws::{FrameError, StatusCode};
-use crate::telemetry::labels::{End, Label, Rejection};
+use crate::telemetry::labels::{End, Label, Rejection, RfbFailure};
 
 /// Something the engine or the control thread could not do.
 #[derive(Debug, Error)]
@@ -114,6 +114,27 @@ impl Refusal {
             Self::Overloaded(_) => Rejection::Overloaded,
         }
     }
+}
+
+/// What metrics count a failed negotiation as.
+pub(super) fn rfb_failure(error: &RfbError) -> Option<RfbFailure> {
+    Some(match error {
+        RfbError::NotRfb { .. } => RfbFailure::NotRfb,
+        RfbError::UnsupportedVersion { .. } => RfbFailure::Version,
+        RfbError::Refused { .. } => RfbFailure::Refused,
+        RfbError::NoCommonType { .. } => RfbFailure::NoCommonType,
+        RfbError::TypeNotOffered { .. } => RfbFailure::TypeNotOffered,
+        RfbError::VeNCryptVersion { .. } | RfbError::VeNCryptVersionRefused { .. } => RfbFailure::VenVersion,
+        RfbError::NoCommonSubtype { .. } | RfbError::SubtypeRefused { .. } => RfbFailure::VenSubtype,
+        RfbError::Tls { .. } => RfbFailure::Tls,
+        RfbError::ClosedAfterTls => RfbFailure::ClosedAfterTls,
+        RfbError::AuthFailed { .. } => RfbFailure::AuthFailed,
+        RfbError::Closed { .. } => RfbFailure::ClosedEarly,
+        RfbError::TimedOut { .. } => RfbFailure::TimeOut,
+        RfbError::TooEarly { .. } => RfbFailure::TooEarly,
+        // The failure was counted when it was one.
+        RfbError::Over => return None,
+    })
 }
 
 /// Why a session ended: the only union of the layers' errors. Says which side it was.

@@ -139,6 +139,11 @@ impl Link {
         self.broken
     }
 
+    /// Takes what waits behind the write that is under way, for somebody else to write.
+    pub(super) fn take_queued(&mut self) -> Option<Chunk> {
+        self.queued.take()
+    }
+
     /// Drops what waits behind the write that is under way.
     pub(super) fn forget_queued(&mut self) {
         self.queued = None;

@@ -39,6 +39,7 @@ mod closing;
 mod connecting;
 mod control;
 mod error;
+mod layers;
 mod lifetime;
 pub mod limits;
 mod line;
@@ -63,13 +64,13 @@ pub use control::{
     Reply, Traffic, TrafficReply, Workers,
 };
 pub use error::{CloseReason, Failure, HttpEnd, Refusal};
+use layers::Layers;
 pub use limits::Limits;
 use opening::{Opened, Opening};
 pub use phase::PHASE_NAMES;
 use phase::Phase;
 pub use recording::RecordStream;
-use secure::Secure;
-pub use settings::{InvalidNetwork, Network, Security, Settings, TlsSettings};
+pub use settings::{InvalidNetwork, Network, Security, Settings, TlsSettings, VencryptSettings};
 
 /// The logger name of Nova's session lines; log pipelines select on it.
 pub const LOG_TARGET: &str = "nova.console.websocketproxy";
@@ -230,8 +231,8 @@ pub struct Session {
 enum Transport {
     /// What that is, the first bytes will tell
     Opening(Opening),
-    /// TLS
-    Secure(Box<Secure>),
+    /// TLS, with one side or both
+    Layers(Layers),
 }
 
 impl Session {
@@ -253,12 +254,15 @@ impl Session {
     pub fn handle(&mut self, now: Instant, unix_s: u64, settings: &Settings, input: Input, out: &mut Outbox) {
         let cx = self.context(now, unix_s, settings);
         match self.transport.take() {
-            None => self.step(&cx, input, out),
+            None => {
+                self.step(&cx, input, out);
+                self.take_upgrade(&cx, out);
+            }
             Some(mut transport) => {
                 let goes_on = match &mut *transport {
                     Transport::Opening(opening) => self.open(cx, opening, input, out),
-                    Transport::Secure(secure) => {
-                        self.step_secure(&cx, secure, input, out);
+                    Transport::Layers(layers) => {
+                        self.step_layers(&cx, layers, input, out);
                         true
                     }
                 };
@@ -271,7 +275,7 @@ impl Session {
     }
 
     fn context<'a>(&self, now: Instant, unix_s: u64, settings: &'a Settings) -> Context<'a> {
-        let tls = matches!(self.transport.as_deref(), Some(Transport::Secure(_)));
+        let tls = matches!(self.transport.as_deref(), Some(Transport::Layers(layers)) if layers.has_tenant());
         Context { now, unix_s, settings, number: self.number, peer: self.peer, tls }
     }
 
@@ -305,9 +309,9 @@ impl Session {
             Opened::Plain(chunk) => self.step(&cx, Input::Received { from: Side::Tenant, chunk }, out),
             Opened::Tls(layer, chunk) => {
                 cx.tls = true;
-                let mut secure = Box::new(Secure::new(&cx, layer));
-                self.step_secure(&cx, &mut secure, Input::Received { from: Side::Tenant, chunk }, out);
-                self.transport = Some(Box::new(Transport::Secure(secure)));
+                let mut layers = Layers::with_tenant(&cx, layer);
+                self.step_layers(&cx, &mut layers, Input::Received { from: Side::Tenant, chunk }, out);
+                self.transport = Some(Box::new(Transport::Layers(layers)));
             }
             Opened::Refused => {
                 out.push(Output::Read(Side::Tenant));
@@ -317,26 +321,39 @@ impl Session {
         false
     }
 
-    /// Takes an input through the TLS layer, and lets it carry out what the phase wishes.
-    fn step_secure(&mut self, cx: &Context, secure: &mut Secure, input: Input, out: &mut Outbox) {
-        if secure.happened(cx, input, out) {
-            self.phase.secured(cx);
+    /// Takes an input through the TLS layers, and lets them carry out what the phase wishes.
+    fn step_layers(&mut self, cx: &Context, layers: &mut Layers, input: Input, out: &mut Outbox) {
+        if let Some(side) = layers.happened(cx, input, out) {
+            self.phase.secured(cx, side);
         }
-        while let Some(input) = secure.feed.pop_front() {
+        while let Some(input) = layers.next() {
             let before = out.outputs.len();
             self.step(cx, input, out);
-            let mut wishes = std::mem::take(&mut secure.wishes);
+            let mut wishes = std::mem::take(&mut layers.wishes);
             wishes.extend(out.outputs.drain(before..));
             for output in wishes.drain(..) {
-                secure.wish(output, out);
+                layers.wish(output, out);
             }
-            secure.wishes = wishes;
+            layers.wishes = wishes;
+            if let Some(upgrade) = self.phase.take_upgrade() {
+                layers.add_compute(cx, upgrade, out);
+            }
+        }
+    }
+
+    /// Puts the compute node's connection under TLS, if the phase has agreed on that with it, where nothing was
+    /// under TLS before.
+    fn take_upgrade(&mut self, cx: &Context, out: &mut Outbox) {
+        if let Some(upgrade) = self.phase.take_upgrade() {
+            let mut layers = Layers::default();
+            layers.add_compute(cx, upgrade, out);
+            self.transport = Some(Box::new(Transport::Layers(layers)));
         }
     }
 
     fn deadline(&self) -> Option<Instant> {
         match self.transport.as_deref() {
-            Some(Transport::Secure(secure)) => secure.handshake_until().or_else(|| self.phase.deadline()),
+            Some(Transport::Layers(layers)) => layers.handshake_until().or_else(|| self.phase.deadline()),
             Some(Transport::Opening(_)) | None => self.phase.deadline(),
         }
     }

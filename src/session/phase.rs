@@ -5,8 +5,8 @@
 //!    | 101 sent
 //! Authorizing -> Connecting -> Tunnelling -> Securing -> Relaying -> Closing
 //!  token, port    TCP to        CONNECT to     RFB 3.8     frames     flush, Close
-//!  check, Origin  compute       internal_      (VNC only)             frame, FIN
-//!                               access_path
+//!  check, Origin  compute       internal_      and VeNCrypt           frame, FIN
+//!                               access_path    (VNC only)
 //! ```
 //!
 //! The order is Nova's (`nova/console/websocketproxy.py`), including that the 101 precedes the token check.
@@ -21,10 +21,11 @@ use super::connecting::Connecting;
 use super::relay::Relay;
 use super::request::Request;
 use super::responding::Responding;
+use super::secure::Upgrade;
 use super::securing::Securing;
 use super::tenant::StreamEnd;
 use super::tunnelling::Tunnelling;
-use super::{Context, Input, Outbox};
+use super::{Context, Input, Outbox, Side};
 use crate::telemetry::labels::HandshakePhase;
 
 /// Where a session is in its life.
@@ -120,10 +121,21 @@ impl Phase {
         }
     }
 
-    /// The tenant's TLS handshake is over: the time for the request begins.
-    pub(super) fn secured(&mut self, cx: &Context) {
-        if let Self::Request(phase) = self {
-            phase.await_head(cx);
+    /// A side's TLS handshake is over.
+    pub(super) fn secured(&mut self, cx: &Context, side: Side) {
+        match (self, side) {
+            // The time for the request begins.
+            (Self::Request(phase), Side::Tenant) => phase.await_head(cx),
+            (Self::Securing(phase), Side::Compute) => phase.secured(cx),
+            _ => {}
+        }
+    }
+
+    /// What puts the compute node's connection under TLS, once, when that was agreed on.
+    pub(super) fn take_upgrade(&mut self) -> Option<Upgrade> {
+        match self {
+            Self::Securing(phase) => phase.take_upgrade(),
+            _ => None,
         }
     }
 

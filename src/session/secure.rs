@@ -1,6 +1,6 @@
-//! TLS between the tenant's socket and the phases: they see plain bytes, the engine sees wire bytes.
+//! TLS between a side's socket and the phases: they see plain bytes, the engine sees wire bytes.
 //!
-//! What the phases wish for the tenant's socket is carried out on the wire, and what happens on the wire is
+//! What the phases wish for that socket is carried out on the wire, and what happens on the wire is
 //! told to the phases, with two promises kept on both sides: one read and one write are open at a time, and
 //! each is answered once. The layer's own bytes (handshake, tickets, alerts) leave through the same one write.
 
@@ -13,11 +13,14 @@ use super::{CloseReason, Context, Failure, Input, LOG_TARGET, Outbox, Output, Si
 use crate::proto::bytes::Chunk;
 use crate::proto::tls::{TlsError, TlsLayer};
 
-/// A tenant's connection under TLS.
+/// A side's connection under TLS.
 #[derive(Debug)]
 pub(super) struct Secure {
+    side: Side,
     layer: Box<TlsLayer>,
-    /// Until the handshake is over: when it has to be
+    /// The handshake is neither over nor given up
+    handshaking: bool,
+    /// When the tenant's has to be over; the compute node's is part of a phase, whose time counts
     handshake_until: Option<Instant>,
     /// The phase waits for bytes, and a read is open on the wire unless the end is known
     read_wanted: bool,
@@ -29,36 +32,75 @@ pub(super) struct Secure {
     outgoing: VecDeque<Chunk>,
     /// The peer has said that nothing more comes
     ended: bool,
+    /// The peer broke TLS behind what the phase has been told
+    violated: Option<TlsError>,
     /// Bytes cannot be sent any more
     broken: Option<io::ErrorKind>,
     /// FIN is to follow what is outgoing
     shutdown_wanted: bool,
+    /// FIN is behind everything: nothing may follow it
+    shut: bool,
     /// Nothing more is opened: what the wire brings is discarded by the phase
     failed: bool,
     /// What the phase has to be told
     pub(super) feed: VecDeque<Input>,
-    /// Where the phase's wishes are taken from
-    pub(super) wishes: Vec<Output>,
+}
+
+/// A plain connection to a compute node that goes under TLS.
+#[derive(Debug)]
+pub(super) struct Upgrade {
+    /// The client's end
+    pub(super) layer: Box<TlsLayer>,
+    /// What of the compute node's TLS has come already
+    pub(super) early: Chunk,
+    /// What is to leave in the clear first
+    pub(super) unsent: Option<Chunk>,
+    /// Whether a write is open, for which the phase waits
+    pub(super) writing: bool,
 }
 
 impl Secure {
-    /// A connection whose first wire bytes are about to come; the phase waits for bytes.
-    pub(super) fn new(cx: &Context, layer: Box<TlsLayer>) -> Self {
+    /// A tenant's connection whose first wire bytes are about to come; the phase waits for bytes.
+    pub(super) fn with_tenant(cx: &Context, layer: Box<TlsLayer>) -> Self {
+        let until = cx.now + duration(cx.settings.limits.tls_handshake_timeout_ms);
+        Self { handshake_until: Some(until), ..Self::new(Side::Tenant, layer, false) }
+    }
+
+    /// A compute node's connection, of which the phase waits for bytes. Our hello leaves at once.
+    pub(super) fn with_compute(cx: &Context, upgrade: Upgrade, out: &mut Outbox) -> Self {
+        let mut secure = Self::new(Side::Compute, upgrade.layer, upgrade.writing);
+        secure.outgoing.extend(upgrade.unsent);
+        secure.send(0, out);
+        if !upgrade.early.is_empty() {
+            // The read that is open goes on: these bytes were not its answer.
+            secure.received(cx, upgrade.early, out);
+        }
+        secure
+    }
+
+    fn new(side: Side, layer: Box<TlsLayer>, writing: bool) -> Self {
         Self {
+            side,
             layer,
-            handshake_until: Some(cx.now + duration(cx.settings.limits.tls_handshake_timeout_ms)),
+            handshaking: true,
+            handshake_until: None,
             read_wanted: true,
             wire_reading: true,
-            write_wanted: false,
-            wire_writing: false,
+            write_wanted: writing,
+            wire_writing: writing,
             outgoing: VecDeque::new(),
             ended: false,
+            violated: None,
             broken: None,
             shutdown_wanted: false,
+            shut: false,
             failed: false,
             feed: VecDeque::new(),
-            wishes: Vec::new(),
         }
+    }
+
+    pub(super) fn side(&self) -> Side {
+        self.side
     }
 
     /// The handshake's deadline, which stands in for the phase's.
@@ -70,22 +112,28 @@ impl Secure {
     /// ended the handshake.
     pub(super) fn happened(&mut self, cx: &Context, input: Input, out: &mut Outbox) -> bool {
         match input {
-            Input::Received { from: Side::Tenant, chunk } => return self.received(cx, chunk, out),
-            Input::Ended { from: Side::Tenant } => {
+            Input::Received { from, chunk } if from == self.side => {
+                self.wire_reading = false;
+                return self.received(cx, chunk, out);
+            }
+            Input::Ended { from } if from == self.side => {
                 self.wire_reading = false;
                 self.ended = true;
                 self.tell_end();
             }
-            Input::Failed(Failure::Read { from: Side::Tenant, source }) => {
+            Input::Failed(Failure::Read { from, source }) if from == self.side => {
                 self.wire_reading = false;
-                self.read_wanted = false;
-                self.feed.push_back(Input::Failed(Failure::Read { from: Side::Tenant, source }));
+                if std::mem::take(&mut self.read_wanted) {
+                    self.feed.push_back(Input::Failed(Failure::Read { from, source }));
+                } else {
+                    self.ended = true;
+                }
             }
-            Input::Written { to: Side::Tenant } => {
+            Input::Written { to } if to == self.side => {
                 self.wire_writing = false;
                 self.flush(out);
             }
-            Input::Failed(Failure::Write { to: Side::Tenant, source }) => {
+            Input::Failed(Failure::Write { to, source }) if to == self.side => {
                 self.wire_writing = false;
                 self.outgoing.clear();
                 self.broken = Some(source.kind());
@@ -110,51 +158,56 @@ impl Secure {
     }
 
     fn received(&mut self, cx: &Context, chunk: Chunk, out: &mut Outbox) -> bool {
-        self.wire_reading = false;
         if self.failed {
-            self.read_wanted = false;
-            self.feed.push_back(Input::Received { from: Side::Tenant, chunk });
+            // What nobody waits for is discarded here already.
+            if std::mem::take(&mut self.read_wanted) {
+                self.feed.push_back(Input::Received { from: self.side, chunk });
+            }
             return false;
         }
         let opened = self.layer.open(&chunk);
         self.send(0, out);
-        let over = self.handshake_until.is_some() && !self.layer.is_handshaking();
+        let over = self.handshaking && !self.layer.is_handshaking();
         if over {
+            self.handshaking = false;
             self.handshake_until = None;
-            tracing::debug!(target: LOG_TARGET, "{:3}: {}", cx.number, self.layer.describe());
+            let (number, side) = (cx.number, self.side);
+            tracing::debug!(target: LOG_TARGET, "{number:3}: {side}: {}", self.layer.describe());
         }
-        match opened {
-            Ok(opened) => {
-                self.ended |= opened.ended;
-                if !opened.plain.is_empty() && self.read_wanted {
-                    self.read_wanted = false;
-                    self.feed.push_back(Input::Received { from: Side::Tenant, chunk: opened.plain });
-                }
+        self.ended |= opened.ended;
+        if !opened.plain.is_empty() && self.read_wanted {
+            self.read_wanted = false;
+            self.feed.push_back(Input::Received { from: self.side, chunk: opened.plain });
+        }
+        match opened.error {
+            None => {
                 self.tell_end();
                 self.read(out);
             }
-            Err(error) => self.broke(cx, &error, out),
+            Some(error) => self.violated(cx, error, out),
         }
         over
     }
 
-    /// The tenant broke TLS. Its alert is on the way.
-    fn broke(&mut self, cx: &Context, error: &TlsError, out: &mut Outbox) {
+    /// The peer broke TLS. Our alert is on the way.
+    fn violated(&mut self, cx: &Context, error: TlsError, out: &mut Outbox) {
         self.failed = true;
-        // What Nova logs, less OpenSSL's wording.
-        tracing::info!(target: LOG_TARGET, "handler exception: {error} (from {})", cx.peer.ip());
+        if self.side == Side::Tenant {
+            // What Nova logs, less OpenSSL's wording. Of a compute node the phase says more.
+            tracing::info!(target: LOG_TARGET, "handler exception: {error} (from {})", cx.peer.ip());
+        }
         if self.handshake_until.is_some() {
             self.give_up();
             self.read(out);
         } else {
-            self.read_wanted = false;
-            let source = io::Error::new(io::ErrorKind::InvalidData, error.to_string());
-            self.feed.push_back(Input::Failed(Failure::Read { from: Side::Tenant, source }));
+            self.violated = Some(error);
+            self.tell_violation();
         }
     }
 
     /// No request can come any more: the phase ends the connection, still waiting for its read.
     fn give_up(&mut self) {
+        self.handshaking = false;
         self.handshake_until = None;
         self.failed = true;
         self.feed.push_back(Input::Kill(CloseReason::Http(super::HttpEnd::Idle)));
@@ -163,12 +216,13 @@ impl Secure {
     /// Carries out a wish of the phase's; what can be answered at once is in `feed` afterwards.
     pub(super) fn wish(&mut self, output: Output, out: &mut Outbox) {
         match output {
-            Output::Read(Side::Tenant) => {
+            Output::Read(_) => {
                 self.read_wanted = true;
+                self.tell_violation();
                 self.tell_end();
                 self.read(out);
             }
-            Output::Write { to: Side::Tenant, chunk } => {
+            Output::Write { chunk, .. } => {
                 self.write_wanted = true;
                 if self.broken.is_some() {
                     return self.fail_write();
@@ -181,9 +235,11 @@ impl Secure {
                 self.send(chunk.len(), out);
                 self.tell_written();
             }
-            // Spliced bytes would not be sealed.
-            Output::SpliceIn { from } => out.push(Output::Read(from)),
-            Output::ShutdownWrite(Side::Tenant) => {
+            Output::ShutdownWrite(_) => {
+                if self.layer.is_handshaking() {
+                    // It will not come to an end, and must not be answered behind the FIN.
+                    self.failed = true;
+                }
                 self.layer.send_close_notify();
                 self.shutdown_wanted = true;
                 self.send(0, out);
@@ -196,14 +252,24 @@ impl Secure {
     fn read(&mut self, out: &mut Outbox) {
         if self.read_wanted && !self.wire_reading && !self.ended {
             self.wire_reading = true;
-            out.push(Output::Read(Side::Tenant));
+            out.push(Output::Read(self.side));
+        }
+    }
+
+    fn tell_violation(&mut self) {
+        if self.read_wanted
+            && let Some(error) = self.violated.take()
+        {
+            self.read_wanted = false;
+            let source = io::Error::new(io::ErrorKind::InvalidData, error);
+            self.feed.push_back(Input::Failed(Failure::Read { from: self.side, source }));
         }
     }
 
     fn tell_end(&mut self) {
         if self.ended && self.read_wanted {
             self.read_wanted = false;
-            self.feed.push_back(Input::Ended { from: Side::Tenant });
+            self.feed.push_back(Input::Ended { from: self.side });
         }
     }
 
@@ -211,6 +277,7 @@ impl Secure {
     fn send(&mut self, sealed: usize, out: &mut Outbox) {
         if let Some(wire) = self.layer.take_wire(sealed)
             && self.broken.is_none()
+            && !self.shut
         {
             self.outgoing.push_back(wire);
         }
@@ -218,7 +285,7 @@ impl Secure {
             && let Some(chunk) = self.outgoing.pop_front()
         {
             self.wire_writing = true;
-            out.push(Output::Write { to: Side::Tenant, chunk });
+            out.push(Output::Write { to: self.side, chunk });
         }
     }
 
@@ -230,14 +297,15 @@ impl Secure {
         }
         self.tell_written();
         if std::mem::take(&mut self.shutdown_wanted) {
-            out.push(Output::ShutdownWrite(Side::Tenant));
+            self.shut = true;
+            out.push(Output::ShutdownWrite(self.side));
         }
     }
 
     fn tell_written(&mut self) {
         if self.write_wanted && !self.wire_writing {
             self.write_wanted = false;
-            self.feed.push_back(Input::Written { to: Side::Tenant });
+            self.feed.push_back(Input::Written { to: self.side });
         }
     }
 
@@ -246,7 +314,7 @@ impl Secure {
             && self.write_wanted
         {
             self.write_wanted = false;
-            self.feed.push_back(Input::Failed(Failure::Write { to: Side::Tenant, source: kind.into() }));
+            self.feed.push_back(Input::Failed(Failure::Write { to: self.side, source: kind.into() }));
         }
     }
 }

@@ -1,5 +1,6 @@
 //! RFB security negotiation with both sides (`nova/console/securityproxy/rfb.py`).
 
+use std::io;
 use std::time::{Duration, Instant};
 
 use super::closing;
@@ -8,11 +9,13 @@ use super::limits::duration;
 use super::link::Link;
 use super::phase::Phase;
 use super::relay::{Relay, Residue};
+use super::secure::Upgrade;
 use super::tenant::{StreamEnd, Tenant};
 use super::{Context, Input, LOG_TARGET, Outbox, Side};
 use crate::console::ConnectInfo;
 use crate::proto::bytes::Chunk;
 use crate::proto::rfb::{Negotiation, Progress, RfbError, Step, Transmit};
+use crate::proto::tls::TlsError;
 
 /// The logger name of Nova's lines about the handshake.
 const RFB_TARGET: &str = "nova.console.securityproxy.rfb";
@@ -30,6 +33,8 @@ pub(super) struct Securing {
     step_since: Instant,
     /// What the compute node had left, for all its steps together, when the present step began
     compute_left: Duration,
+    /// TLS with the compute node has been agreed on, and not begun
+    upgrade: Option<Upgrade>,
 }
 
 impl Securing {
@@ -52,6 +57,7 @@ impl Securing {
             deadline: cx.now + compute_left,
             step_since: cx.now,
             compute_left,
+            upgrade: None,
         };
         securing.tenant.link.read(out);
         securing.compute.read(out);
@@ -121,6 +127,11 @@ impl Securing {
                 Phase::Securing(Box::new(self))
             }
             Input::Ended { from: Side::Compute } => self.compute_ended(cx, out),
+            // Its connection is whole, and takes our alert.
+            Input::Failed(Failure::Read { from: Side::Compute, source }) if is_of_tls(&source) => {
+                self.compute.read_done();
+                self.tls_failed(cx, source.to_string(), out)
+            }
             // QEMU's refusals arrive with a reset behind them when it left something of ours unread.
             Input::Failed(Failure::Read { from: Side::Compute, .. }) => {
                 self.compute.set_broken();
@@ -162,6 +173,21 @@ impl Securing {
                 self.stepped(cx, waited_for);
                 Phase::Securing(Box::new(self))
             }
+            Ok(Progress::StartTls(early)) => {
+                self.stepped(cx, waited_for);
+                match cx.settings.vencrypt.connect(&self.info.host) {
+                    Ok(layer) => {
+                        self.upgrade = Some(Upgrade {
+                            layer: Box::new(layer),
+                            early: Chunk::copied_from(&early),
+                            unsent: self.compute.take_queued(),
+                            writing: !self.compute.is_flushed(),
+                        });
+                        Phase::Securing(Box::new(self))
+                    }
+                    Err(error) => self.tls_failed(cx, error.to_string(), out),
+                }
+            }
             Ok(Progress::Established(residue)) => {
                 tracing::info!(
                     target: RFB_TARGET,
@@ -176,6 +202,24 @@ impl Securing {
             }
             Err(error) => self.fail(cx, error, out),
         }
+    }
+
+    /// TLS with the compute node is established.
+    pub(super) fn secured(&mut self, cx: &Context) {
+        let waited_for = self.negotiation.waiting_for();
+        self.negotiation.secured();
+        self.stepped(cx, waited_for);
+    }
+
+    pub(super) fn take_upgrade(&mut self) -> Option<Upgrade> {
+        self.upgrade.take()
+    }
+
+    fn tls_failed(mut self, cx: &Context, reason: String, out: &mut Outbox) -> Phase {
+        let mut transmits = Vec::new();
+        let error = self.negotiation.tls_failed(reason, &mut transmits);
+        self.transmit(&transmits, out);
+        self.fail(cx, error, out)
     }
 
     /// No more comes from the compute node; the tenant may still have to be told why.
@@ -222,4 +266,9 @@ impl Securing {
     fn close(self, cx: &Context, reason: CloseReason, out: &mut Outbox) -> Phase {
         closing::close(cx, self.tenant, Some(self.compute), reason, out)
     }
+}
+
+/// Whether what the peer sent was no TLS, or was not to be trusted.
+fn is_of_tls(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<TlsError>())
 }

@@ -11,7 +11,7 @@ use super::limits::Limits;
 use crate::console::ConsoleType;
 use crate::proto::http::{OriginPolicy, UpgradePolicy};
 use crate::proto::rfb::AuthScheme;
-use crate::proto::tls::TlsAcceptor;
+use crate::proto::tls::{NoTls, TlsAcceptor, TlsConnector, TlsLayer};
 use crate::proto::ws::TextPolicy;
 
 /// Settings shared by all sessions of a process. Built once from the configuration; never changed by a
@@ -36,6 +36,8 @@ pub struct Settings {
     pub proxy_protocol: bool,
     /// TLS towards the tenant
     pub tls: TlsSettings,
+    /// TLS towards compute nodes
+    pub vencrypt: VencryptSettings,
     /// `[consolegate] strict_upgrade`
     pub upgrade: UpgradePolicy,
     /// `[consolegate] explain_refusals`: a Close code and reason on refusals
@@ -59,6 +61,22 @@ pub struct TlsSettings {
     pub acceptor: Arc<TlsAcceptor>,
     /// `ssl_only`: plain connections are closed
     pub only: bool,
+}
+
+/// TLS towards compute nodes, inside VNC's security negotiation.
+#[derive(Clone, Debug, Default)]
+pub struct VencryptSettings {
+    /// What is in the files now
+    pub connector: Arc<TlsConnector>,
+    /// `[consolegate] vencrypt_verify_host`: their certificates must be for the host that was dialled
+    pub verify_host: bool,
+}
+
+impl VencryptSettings {
+    /// The client's end of a connection to `host`, as the token names it.
+    pub(super) fn connect(&self, host: &str) -> Result<TlsLayer, NoTls> {
+        self.connector.connect(self.verify_host.then_some(host))
+    }
 }
 
 /// What a session does once the compute node is connected.
@@ -149,6 +167,7 @@ impl Settings {
             trusted_proxies: Vec::new(),
             proxy_protocol: false,
             tls: TlsSettings::default(),
+            vencrypt: VencryptSettings::default(),
             upgrade: UpgradePolicy::default(),
             explain_refusals: false,
             record: None,

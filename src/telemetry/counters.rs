@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::labels::{End, HandshakePhase, Label, Rejection};
+use super::labels::{End, HandshakePhase, Label, Rejection, RfbFailure};
 
 /// A number that only grows.
 #[derive(Debug, Default)]
@@ -183,6 +183,8 @@ pub struct WorkerCounters {
     pub path_switches: Count,
     /// Sessions refused
     pub rejected: Counters<Rejection>,
+    /// RFB negotiations that failed
+    pub rfb_failed: Counters<RfbFailure>,
     /// Phases between upgrade and relay
     pub handshake: Histograms<HandshakePhase>,
     /// TCP connects to compute nodes that were made
@@ -202,6 +204,7 @@ impl Default for WorkerCounters {
             spliced: Count::default(),
             path_switches: Count::default(),
             rejected: Counters::default(),
+            rfb_failed: Counters::default(),
             handshake: Histograms::new(STEP_BOUNDS_MS),
             backend_connect: Histogram::new(STEP_BOUNDS_MS),
         }

@@ -119,6 +119,38 @@ label! {
 }
 
 label! {
+    /// Why the RFB negotiation failed: the names of `proto::rfb::RfbError::kind`.
+    RfbFailure = "kind" {
+        /// A side does not speak RFB
+        NotRfb = "not-rfb",
+        /// A version that is not spoken
+        Version = "version",
+        /// The compute node refused
+        Refused = "refused",
+        /// No security type that both speak
+        NoCommonType = "no-common-type",
+        /// The tenant chose what it was not offered
+        TypeNotOffered = "type-not-offered",
+        /// No version of `VeNCrypt` that both speak
+        VenVersion = "ven-version",
+        /// No sub-type of `VeNCrypt` that both speak
+        VenSubtype = "ven-subtype",
+        /// TLS with the compute node failed, or its certificate is not to be trusted
+        Tls = "tls",
+        /// The compute node closed right behind the TLS handshake: our certificate will not do
+        ClosedAfterTls = "closed-after-tls",
+        /// The compute node's result was not 0
+        AuthFailed = "auth-failed",
+        /// A side closed in the middle
+        ClosedEarly = "closed-early",
+        /// A step took too long
+        TimeOut = "time-out",
+        /// A side sent too much ahead of its turn
+        TooEarly = "too-early",
+    }
+}
+
+label! {
     /// A phase between the upgrade and the relay.
     HandshakePhase = "phase" {
         /// Token lookup and port check

@@ -330,6 +330,14 @@ pub const ROWS: &[Row] = &[
         |metrics, to| to.counters(&[], |reason| metrics.sum(|worker| worker.rejected.of(reason).get())),
     ),
     row(
+        "rfb_failed",
+        Kind::Counter,
+        "",
+        &["kind"],
+        "RFB negotiations that failed, VeNCrypt's among them",
+        |metrics, to| to.counters(&[], |kind| metrics.sum(|worker| worker.rfb_failed.of(kind).get())),
+    ),
+    row(
         "handshake",
         Kind::Histogram,
         "seconds",

@@ -78,7 +78,7 @@ pub(crate) fn settings() -> ControlSettings {
         directory: std::env::current_dir().unwrap(),
         port_check: PortCheck::Off,
         web_root: None,
-        certificates: None,
+        certificates: Vec::new(),
         record: None,
         admin: AdminSettings::default(),
         workers: Arc::new(NoWorkers),

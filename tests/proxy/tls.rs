@@ -26,16 +26,16 @@ on_both_engines! {
     a_handshake_that_stalls_is_given_up,
 }
 
-type Tls = StreamOwned<ClientConnection, TcpStream>;
+pub(crate) type Tls = StreamOwned<ClientConnection, TcpStream>;
 
 /// Certificate and key in one directory, as `cert` and `key` name them.
-struct Pair {
+pub(crate) struct Pair {
     directory: PathBuf,
-    certificate: CertificateDer<'static>,
+    pub(crate) certificate: CertificateDer<'static>,
 }
 
 impl Pair {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let directory = directory();
         let certificate = Self::write(&directory, |name, pem| fs::write(name, pem).unwrap());
         Self { directory, certificate }
@@ -55,7 +55,7 @@ impl Pair {
         format!("web =\ncert = {}\nkey = {}", path("cert.pem"), path("key.pem"))
     }
 
-    fn start(&self, engine: &str, default: &str, extra: &str) -> Program {
+    pub(crate) fn start(&self, engine: &str, default: &str, extra: &str) -> Program {
         let default = format!("{}\n{default}", self.options());
         Program::start(&Options { default: &default, extra, ..Options::on(engine) })
     }
@@ -68,7 +68,7 @@ impl Drop for Pair {
 }
 
 /// A connection that trusts this certificate alone.
-fn connect(address: SocketAddr, certificate: &CertificateDer<'static>) -> std::io::Result<Tls> {
+pub(crate) fn connect(address: SocketAddr, certificate: &CertificateDer<'static>) -> std::io::Result<Tls> {
     let mut roots = RootCertStore::empty();
     roots.add(certificate.clone()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

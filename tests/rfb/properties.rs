@@ -47,9 +47,25 @@ fn security_result() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
+/// `VeNCrypt` from the choice of the type to TLS.
+fn vencrypt() -> impl Strategy<Value = Vec<u8>> {
+    let mostly = |right: &[u8]| prop_oneof![12 => Just(right.to_vec()), 1 => prop::collection::vec(any::<u8>(), right.len())];
+    let number = prop_oneof![3 => Just(260u32), 2 => 256u32..268, 1 => any::<u32>()];
+    let subtypes = prop::collection::vec(number, 0..6).prop_map(|list| {
+        let numbers = list.iter().flat_map(|number| number.to_be_bytes());
+        [u8::try_from(list.len()).unwrap()].into_iter().chain(numbers).collect()
+    });
+    let longest = Just([&[255][..], &[0, 0, 1, 1].repeat(254), &[0, 0, 1, 4]].concat());
+    let subtypes = prop_oneof![6 => subtypes, 1 => longest];
+    let types = prop_oneof![Just(vec![1, 19]), Just(vec![2, 1, 19]), Just(vec![2, 19, 1])];
+    (types, mostly(&[0, 2]), mostly(&[0]), subtypes, mostly(&[1]))
+        .prop_map(|(a, b, c, d, e)| [a, b, c, d, e].concat())
+}
+
 fn compute_stream() -> impl Strategy<Value = Vec<u8>> {
     let tail = prop::collection::vec(any::<u8>(), 0..40);
-    (version(), security_types(), security_result(), tail).prop_map(|(a, b, c, d)| [a, b, c, d].concat())
+    let security = prop_oneof![security_types(), vencrypt()];
+    (version(), security, security_result(), tail).prop_map(|(a, b, c, d)| [a, b, c, d].concat())
 }
 
 fn tenant_stream() -> impl Strategy<Value = Vec<u8>> {
@@ -65,7 +81,7 @@ fn schedule() -> impl Strategy<Value = Vec<u8>> {
         let mut data = vec![schemes];
         let (mut compute, mut tenant) = (&compute[..], &tenant[..]);
         // What the turns leave over follows at the end.
-        let rest = [(true, 100); 8].into_iter().chain([(false, 100)]);
+        let rest = [(true, 100); 12].into_iter().chain([(false, 100)]);
         for (from_compute, len) in turns.into_iter().chain(rest) {
             let (stream, tag) = if from_compute { (&mut compute, FROM_COMPUTE) } else { (&mut tenant, 0) };
             let (chunk, behind) = stream.split_at(len.min(stream.len()));
@@ -125,8 +141,10 @@ fn schedules_reach_every_end() {
     let mut ends = BTreeMap::<&str, u32>::new();
     for _ in 0..600 {
         let schedule = Schedule::read(&schedule().new_tree(&mut runner).unwrap().current());
-        let end = match converse(schedule.schemes, &schedule.chunks).end {
+        let seen = converse(schedule.schemes, &schedule.chunks);
+        let end = match seen.end {
             End::Waiting(_) => "waiting",
+            End::Established { .. } if seen.to_compute.len() == 4 => "established inside TLS",
             End::Established { .. } => "established",
             End::Failed(kind) => kind,
         };
@@ -141,6 +159,9 @@ fn schedules_reach_every_end() {
         "no-common-type",
         "type-not-offered",
         "auth-failed",
+        "ven-version",
+        "ven-subtype",
+        "established inside TLS",
     ] {
         assert!(ends.get(end) >= Some(&5), "{end} is hardly reached: {ends:?}");
     }

@@ -56,6 +56,7 @@ impl<'a> Play<'a> {
                 self.all_listed();
                 match self.negotiation.receive(side, &bytes, &mut out) {
                     Ok(Progress::Continue) => {}
+                    Ok(Progress::StartTls(_)) => panic!("{}: TLS is played in tests/rfb", self.name),
                     Ok(Progress::Established(residue)) => self.end = Some(Ok(residue)),
                     Err(error) => self.end = Some(Err(error)),
                 }

@@ -1,18 +1,20 @@
-//! The certificate for browsers: read from its files, and read again when they change.
+//! Certificates, for browsers and towards compute nodes: read from their files, and read again when they change.
 //!
-//! Nova reads the files for each connection (websockify `websockifyserver.py`, `do_handshake`), so renewing
-//! them takes no restart. Here they are looked at once a second, and a new pair serves the handshakes from then on. A broken
-//! pair changes nothing but the log: half of a copy is seen now and then.
+//! Nova reads the files for each connection (websockify `websockifyserver.py`, `do_handshake`;
+//! `nova/console/rfb/authvencrypt.py`), so renewing them takes no restart. Here they are looked at once a second,
+//! and new ones serve the handshakes from then on. A broken file changes nothing but the log: half of a copy is
+//! seen now and then.
 
+mod any_name;
 mod ciphers;
+mod computes;
 mod validity;
+mod watch;
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use rustls::ServerConfig;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
@@ -21,14 +23,15 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use thiserror::Error;
 use tracing::{error, info};
 
+pub(super) use self::any_name::AnyName;
 pub use self::ciphers::{Ciphers, NoCipherLeft};
+pub use self::computes::ComputeTrust;
+pub use self::watch::Certificates;
+use self::watch::Watched;
 use crate::proto::tls::TlsAcceptor;
 use crate::session::LOG_TARGET;
 use crate::telemetry::labels::Outcome;
 use crate::telemetry::metrics::metrics;
-
-/// How often the files are looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Longest file that is read: chains are a few KiB.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -98,20 +101,10 @@ impl CertificateSettings {
     ///
     /// [`CertificateError`], which names the file.
     pub fn load(&self) -> Result<Certificate, CertificateError> {
-        let chain_pem = read(&self.cert)?;
-        let chain: Vec<_> =
-            CertificateDer::pem_slice_iter(&chain_pem).collect::<Result<_, _>>().unwrap_or_default();
-        let first = chain.first().ok_or_else(|| missing(&self.cert, "certificate"))?;
-        let not_after = validity::not_after(first);
-        let key_file = self.key.as_ref().unwrap_or(&self.cert);
-        let key = match &self.key {
-            Some(path) => PrivateKeyDer::from_pem_slice(&read(path)?),
-            None => PrivateKeyDer::from_pem_slice(&chain_pem),
-        };
-        let key = key.map_err(|_| missing(key_file, "private key without a passphrase"))?;
-        let config = self
-            .config(chain, key)
-            .map_err(|source| CertificateError::Unusable { path: self.cert.display().to_string(), source })?;
+        let chain = certificates(&self.cert)?;
+        let not_after = chain.first().and_then(|first| validity::not_after(first));
+        let key = private_key(self.key.as_ref().unwrap_or(&self.cert))?;
+        let config = self.config(chain, key).map_err(|source| unusable(&self.cert, source))?;
         Ok(Certificate { config: Arc::new(config), not_after })
     }
 
@@ -136,57 +129,31 @@ impl CertificateSettings {
     }
 }
 
-/// The files, what was last seen of them, and who uses them.
-pub struct Certificates {
+/// The pair for browsers, and who uses it.
+struct ForBrowsers {
     settings: CertificateSettings,
     acceptor: Arc<TlsAcceptor>,
-    seen: Option<Seen>,
 }
 
-/// What tells one state of `cert` and `key` from another.
-type Seen = [Option<Stamp>; 2];
-
-/// Device, inode, time of change (seconds, nanoseconds) and size: a copy changes the last three, a rename the
-/// first two.
-type Stamp = (u64, u64, i64, i64, u64);
-
 impl Certificates {
-    /// Reads the files for the first time. A file that is not there is no error: plain connections are
-    /// served, and TLS is once it appears.
+    /// Reads the files for browsers for the first time. A file that is not there is no error: plain connections
+    /// are served, and TLS is once it appears.
     #[must_use]
-    pub fn new(settings: CertificateSettings, acceptor: Arc<TlsAcceptor>) -> Self {
-        let mut certificates = Self { settings, acceptor, seen: None };
-        certificates.look();
-        certificates
+    pub fn for_browsers(settings: CertificateSettings, acceptor: Arc<TlsAcceptor>) -> Self {
+        Self::watching(Box::new(ForBrowsers { settings, acceptor }))
+    }
+}
+
+impl Watched for ForBrowsers {
+    fn files(&self) -> Vec<&Path> {
+        [Some(&self.settings.cert), self.settings.key.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(PathBuf::as_path)
+            .collect()
     }
 
-    /// Looks at the files for as long as the process lives.
-    pub(super) async fn watch(mut self) {
-        let mut ticks = tokio::time::interval(LOOK_EVERY);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            // A file system that hangs must not take the control thread with it.
-            let looked = tokio::task::spawn_blocking(move || {
-                self.look();
-                self
-            });
-            match looked.await {
-                Ok(certificates) => self = certificates,
-                // The process ends.
-                Err(_) => return,
-            }
-        }
-    }
-
-    /// Reads the files if they are others than before.
-    fn look(&mut self) {
-        let seen = [Some(&self.settings.cert), self.settings.key.as_ref()].map(stamp);
-        if self.seen.as_ref() == Some(&seen) {
-            return;
-        }
-        let is_first = self.seen.is_none();
-        self.seen = Some(seen);
+    fn reload(&mut self, is_first: bool) {
         let path = self.settings.cert.display();
         if !self.settings.cert.exists() {
             self.acceptor.replace(None);
@@ -216,16 +183,26 @@ impl Certificates {
     }
 }
 
-fn stamp(path: Option<&PathBuf>) -> Option<Stamp> {
-    let meta = fs::metadata(path?).ok()?;
-    Some((meta.dev(), meta.ino(), meta.mtime(), meta.mtime_nsec(), meta.size()))
-}
-
 fn read(path: &Path) -> Result<Vec<u8>, CertificateError> {
     let mut bytes = Vec::new();
     let read = File::open(path).and_then(|file| file.take(FILE_BYTES_MAX).read_to_end(&mut bytes));
     read.map(|_| bytes)
         .map_err(|source| CertificateError::Unreadable { path: path.display().to_string(), source })
+}
+
+/// The certificates of a file, at least one.
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
+    let pem = read(path)?;
+    let all: Vec<_> = CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>().unwrap_or_default();
+    if all.is_empty() { Err(missing(path, "certificate")) } else { Ok(all) }
+}
+
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, CertificateError> {
+    PrivateKeyDer::from_pem_slice(&read(path)?).map_err(|_| missing(path, "private key without a passphrase"))
+}
+
+fn unusable(path: &Path, source: rustls::Error) -> CertificateError {
+    CertificateError::Unusable { path: path.display().to_string(), source }
 }
 
 fn missing(path: &Path, what: &'static str) -> CertificateError {

@@ -5,6 +5,7 @@ use crate::proto::Side;
 use super::reason::Reason;
 use super::security::{SecurityType, SecurityTypes};
 use super::step::Step;
+use super::vencrypt::{Subtype, Subtypes};
 use super::version::ProtocolVersion;
 
 /// Why a handshake failed. The text is for the operator's log; what the tenant may be told was put
@@ -47,6 +48,43 @@ pub enum RfbError {
         /// What it chose
         got: SecurityType,
     },
+    /// A version of `VeNCrypt` that is not spoken.
+    #[error("compute offered VeNCrypt {}.{}, only 0.2 is spoken", got[0], got[1])]
+    VeNCryptVersion {
+        /// Major and minor
+        got: [u8; 2],
+    },
+    /// The compute node did not take `VeNCrypt` 0.2, which it had offered.
+    #[error("compute refused VeNCrypt 0.2 with {answer}")]
+    VeNCryptVersionRefused {
+        /// Its answer, not 0
+        answer: u8,
+    },
+    /// No sub-type that the compute node offers can be used.
+    #[error("compute offered the VeNCrypt sub-types {offered}; usable: {}", Subtype::X509_NONE)]
+    NoCommonSubtype {
+        /// What it offers
+        offered: Subtypes,
+    },
+    /// The compute node did not take the sub-type, which it had offered.
+    #[error("compute refused the VeNCrypt sub-type {chosen}")]
+    SubtypeRefused {
+        /// What it was asked for
+        chosen: Subtype,
+    },
+    /// The TLS handshake with the compute node failed, or could not begin.
+    #[error("TLS with compute failed: {reason}")]
+    Tls {
+        /// Why
+        reason: String,
+    },
+    /// The compute node closed behind a TLS handshake that had succeeded. QEMU looks at our certificate only
+    /// then, and says nothing.
+    #[error(
+        "compute closed the connection right behind the TLS handshake: it did not accept our client certificate, \
+         or wants one (vencrypt_client_cert)"
+    )]
+    ClosedAfterTls,
     /// `SecurityResult` was not 0.
     #[error("compute failed the authentication with result {result}: {reason}")]
     AuthFailed {
@@ -92,6 +130,10 @@ impl RfbError {
             Self::Refused { .. } => "refused",
             Self::NoCommonType { .. } => "no-common-type",
             Self::TypeNotOffered { .. } => "type-not-offered",
+            Self::VeNCryptVersion { .. } | Self::VeNCryptVersionRefused { .. } => "ven-version",
+            Self::NoCommonSubtype { .. } | Self::SubtypeRefused { .. } => "ven-subtype",
+            Self::Tls { .. } => "tls",
+            Self::ClosedAfterTls => "closed-after-tls",
             Self::AuthFailed { .. } => "auth-failed",
             Self::Closed { .. } => "closed-early",
             Self::TimedOut { .. } => "time-out",

@@ -8,6 +8,9 @@
 //! Sources: RFC 6143 section 7.1; the community text "The RFB Protocol" (rfbproto.rst); the order of the
 //! steps and the texts a tenant sees are those of nova/console/securityproxy/rfb.py.
 //!
+//! `VeNCrypt` is spoken up to the first byte of TLS and again inside it ([`Progress::StartTls`]); TLS itself is
+//! [`proto::tls`](crate::proto::tls)'s, and the session brings the two together.
+//!
 //! Out of scope here: the time limits themselves (the session keeps the clock and reports
 //! [`Negotiation::timed_out`]), WebSocket framing (each [`Transmit`] to the tenant is one message), and
 //! hypervisors or tenants that speak only RFB 3.3 or 3.7, which Nova refuses as well.
@@ -23,6 +26,7 @@ mod reason;
 mod security;
 mod step;
 mod tenant;
+mod vencrypt;
 mod version;
 
 pub use error::RfbError;
@@ -33,4 +37,5 @@ pub use progress::{Progress, Residue};
 pub use reason::{REASON_BYTES_MAX, Reason};
 pub use security::{AuthScheme, SecurityType, SecurityTypes};
 pub use step::Step;
+pub use vencrypt::{Subtype, Subtypes};
 pub use version::ProtocolVersion;

@@ -7,6 +7,11 @@
 //!  RefusalReason   compute: length, text      (only when the count was 0)
 //!  TenantVersion   tenant:  RFB 003.008\n     tenant:  01 01           or 00, length, text: refused
 //!  TenantChoice    tenant:  01                compute: the type        or 00, and a refusal to the tenant
+//!  VeNCryptVersion compute: 00 02             compute: 00 02           (this and the next four: type 19 only)
+//!  VersionAnswer   compute: 00
+//!  Subtypes        compute: count, sub-types  compute: the sub-type
+//!  SubtypeAnswer   compute: 01
+//!  Tls             the session's business, which says when it is done
 //!  SecurityResult  compute: 00000000          tenant:  00000000
 //!  FailureReason   compute: length, text      tenant:  result, length, text: failed
 //! ```
@@ -36,10 +41,11 @@ use super::reason::{Reason, ReasonReader};
 use super::security::{AuthScheme, AuthSchemes, SecurityType, SecurityTypes};
 use super::step::Step;
 use super::tenant;
+use super::vencrypt::{self, Subtype};
 use super::version::ProtocolVersion;
 
 /// How many unread bytes of the compute node are kept. The longest message of a handshake is
-/// `VeNCrypt`'s list of sub-types, 255 × 4 bytes; those of security type None end at 260.
+/// `VeNCrypt`'s list of sub-types, 1 + 255 × 4 bytes; those of security type None end at 260.
 pub const COMPUTE_HELD_BYTES_MAX: usize = 1024;
 
 /// How many bytes a tenant may send ahead of its turn. Only `ClientInit` and the first few messages
@@ -51,6 +57,10 @@ pub const TENANT_HELD_BYTES_MAX: usize = ProtocolVersion::LEN + 1 + TENANT_EARLY
 
 /// The RFB handshake of one session: client towards the compute node, server towards the tenant.
 ///
+/// When it answers [`Progress::StartTls`], the compute node's connection goes under TLS. From then on the
+/// machine takes what comes out of TLS, and says what goes into it, behind a call of
+/// [`secured`](Self::secured); a failure is told with [`tls_failed`](Self::tls_failed).
+///
 /// Feed it with [`receive`](Self::receive) as bytes come, and tell it of an end of stream or a deadline
 /// with [`ended`](Self::ended) and [`timed_out`](Self::timed_out). After each call send what was
 /// appended to `out`, in order, **also when the call failed**: the refusal that each side is still
@@ -61,6 +71,8 @@ pub struct Negotiation {
     compute: Inbox<COMPUTE_HELD_BYTES_MAX>,
     tenant: Inbox<TENANT_HELD_BYTES_MAX>,
     state: State,
+    /// The compute node's bytes come out of TLS
+    secured: bool,
     notes: Vec<Note>,
 }
 
@@ -74,6 +86,11 @@ enum State {
     /// The compute node has refused. The tenant can be told why when its version has come.
     Refused(Reason),
     TenantChoice(Offer),
+    VeNCryptVersion,
+    VersionAnswer,
+    Subtypes,
+    SubtypeAnswer(Subtype),
+    Tls,
     SecurityResult,
     FailureReason(u32, ReasonReader),
     Over,
@@ -93,6 +110,16 @@ enum Turn {
     Next(State),
     /// The message is not all there yet.
     Wait(State),
+    /// TLS begins, with whatever of the compute node's is unread.
+    StartTls,
+    Established,
+}
+
+/// Where reading messages until one is missing has led.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pause {
+    Wait,
+    StartTls,
     Established,
 }
 
@@ -107,6 +134,7 @@ impl Negotiation {
             compute: Inbox::new(),
             tenant: Inbox::new(),
             state: State::ComputeVersion,
+            secured: false,
             notes: Vec::new(),
         }
     }
@@ -137,8 +165,19 @@ impl Negotiation {
                 Side::Tenant => self.tenant.push(rest, limit),
             };
             rest = &rest[kept..];
-            if self.run(out)? {
-                return Ok(Progress::Established(self.residue(from, rest)));
+            match self.run(out)? {
+                Pause::Wait => {}
+                Pause::StartTls if from == Side::Compute => {
+                    return Ok(Progress::StartTls(self.start_of_tls(rest)));
+                }
+                Pause::StartTls => {
+                    let kept = self.tenant.push(rest, self.held_bytes_max(from));
+                    if kept < rest.len() {
+                        return Err(self.too_early(from, out));
+                    }
+                    return Ok(Progress::StartTls(self.start_of_tls(&[])));
+                }
+                Pause::Established => return Ok(Progress::Established(self.residue(from, rest))),
             }
             if rest.is_empty() {
                 return Ok(Progress::Continue);
@@ -150,6 +189,21 @@ impl Negotiation {
         }
     }
 
+    /// The TLS handshake with the compute node has succeeded: what comes next was inside TLS.
+    pub fn secured(&mut self) {
+        if matches!(self.state, State::Tls) {
+            self.notes.push(Note::Secured);
+            self.secured = true;
+            self.state = State::SecurityResult;
+        }
+    }
+
+    /// The TLS handshake with the compute node could not begin, or has failed, for this `reason`.
+    pub fn tls_failed(&mut self, reason: String, out: &mut Vec<Transmit>) -> RfbError {
+        let state = self.take_state();
+        self.interrupted(state, |_| RfbError::Tls { reason }, Some(out))
+    }
+
     /// Takes the end of one side's stream: no more bytes will come from it.
     ///
     /// `Ok` means that the handshake goes on without that side: a compute node that has refused may
@@ -158,6 +212,7 @@ impl Negotiation {
     /// # Errors
     /// The failure that this end amounts to here.
     pub fn ended(&mut self, side: Side, out: &mut Vec<Transmit>) -> Result<(), RfbError> {
+        let secured = self.secured;
         match (self.take_state(), side) {
             (State::RefusalReason(reader), Side::Compute) => {
                 self.state = State::Refused(reader.broken_off(self.compute.held()));
@@ -168,7 +223,11 @@ impl Negotiation {
                 Ok(())
             }
             (state, Side::Compute) => {
-                Err(self.interrupted(state, |step| RfbError::Closed { side, step }, Some(out)))
+                let closed = |step| match step {
+                    Step::SecurityResult if secured => RfbError::ClosedAfterTls,
+                    step => RfbError::Closed { side, step },
+                };
+                Err(self.interrupted(state, closed, Some(out)))
             }
             // The tenant is gone: there is nobody to tell.
             (state, Side::Tenant) => {
@@ -204,17 +263,21 @@ impl Negotiation {
         self.held(Side::Compute) + self.held(Side::Tenant)
     }
 
-    /// Reads messages until one is missing. True when the handshake has succeeded.
-    fn run(&mut self, out: &mut Vec<Transmit>) -> Result<bool, RfbError> {
+    /// Reads messages until one is missing, or what comes next is not this machine's.
+    fn run(&mut self, out: &mut Vec<Transmit>) -> Result<Pause, RfbError> {
         loop {
             let state = self.take_state();
             match self.turn(state, out)? {
                 Turn::Next(state) => self.state = state,
                 Turn::Wait(state) => {
                     self.state = state;
-                    return Ok(false);
+                    return Ok(Pause::Wait);
                 }
-                Turn::Established => return Ok(true),
+                Turn::StartTls => {
+                    self.state = State::Tls;
+                    return Ok(Pause::StartTls);
+                }
+                Turn::Established => return Ok(Pause::Established),
             }
         }
     }
@@ -244,6 +307,11 @@ impl Negotiation {
                 Err(RfbError::Refused { reason })
             }
             State::TenantChoice(offer) => self.tenant_choice(offer, out),
+            State::VeNCryptVersion | State::VersionAnswer | State::Subtypes | State::SubtypeAnswer(_) => {
+                // Everything that fails here fails before a result, which the tenant waits for.
+                self.vencrypt(state, out).inspect_err(|_| out.push(tenant::security_failed()))
+            }
+            State::Tls => Ok(Turn::Wait(State::Tls)),
             State::SecurityResult => Ok(self.security_result(out)),
             State::FailureReason(result, reader) => match reader.read(&mut self.compute) {
                 Ok(reason) => {
@@ -291,7 +359,10 @@ impl Negotiation {
             Offer::Usable(chosen) => {
                 self.notes.push(Note::Chosen(chosen));
                 out.push(compute::choice(chosen));
-                Ok(Turn::Next(State::SecurityResult))
+                Ok(Turn::Next(match chosen {
+                    SecurityType::VENCRYPT => State::VeNCryptVersion,
+                    _ => State::SecurityResult,
+                }))
             }
             Offer::Unusable(offered) => {
                 out.push(compute::abort());
@@ -299,6 +370,49 @@ impl Negotiation {
                 Err(RfbError::NoCommonType { offered, usable: self.schemes.to_string() })
             }
         }
+    }
+
+    /// One step of `VeNCrypt` before TLS. Nova, too, hangs up without a word to the compute node.
+    fn vencrypt(&mut self, state: State, out: &mut Vec<Transmit>) -> Result<Turn, RfbError> {
+        Ok(match state {
+            State::VeNCryptVersion => match self.compute.take() {
+                Some(offered) => {
+                    self.notes.push(Note::VeNCryptVersion(offered));
+                    out.push(vencrypt::version(offered)?);
+                    Turn::Next(State::VersionAnswer)
+                }
+                None => Turn::Wait(state),
+            },
+            State::VersionAnswer => match self.compute.take() {
+                Some(answer) => {
+                    vencrypt::accept_version_answer(answer)?;
+                    Turn::Next(State::Subtypes)
+                }
+                None => Turn::Wait(state),
+            },
+            State::Subtypes => match vencrypt::read_subtypes(&mut self.compute) {
+                Some(offered) => {
+                    self.notes.push(Note::Subtypes(offered.clone()));
+                    let chosen = Subtype::X509_NONE;
+                    if !offered.contains(chosen) {
+                        return Err(RfbError::NoCommonSubtype { offered });
+                    }
+                    self.notes.push(Note::SubtypeChosen(chosen));
+                    out.push(vencrypt::choice(chosen));
+                    Turn::Next(State::SubtypeAnswer(chosen))
+                }
+                None => Turn::Wait(state),
+            },
+            State::SubtypeAnswer(chosen) => match self.compute.take() {
+                Some(answer) => {
+                    vencrypt::accept_choice_answer(answer, chosen)?;
+                    self.notes.push(Note::SubtypeAccepted);
+                    Turn::StartTls
+                }
+                None => Turn::Wait(state),
+            },
+            state => Turn::Wait(state),
+        })
     }
 
     fn security_result(&mut self, out: &mut Vec<Transmit>) -> Turn {
@@ -338,7 +452,12 @@ impl Negotiation {
                 let version = self.tenant.take().filter(|bytes| tenant::accept_version(bytes).is_ok());
                 (error(step), version.map(|_| tenant::types_failed()))
             }
-            State::SecurityResult => (error(step), Some(tenant::security_failed())),
+            State::VeNCryptVersion
+            | State::VersionAnswer
+            | State::Subtypes
+            | State::SubtypeAnswer(_)
+            | State::Tls
+            | State::SecurityResult => (error(step), Some(tenant::security_failed())),
             _ => (error(step), None),
         };
         if let Some(out) = out {
@@ -349,7 +468,7 @@ impl Negotiation {
 
     fn too_early(&mut self, side: Side, out: &mut Vec<Transmit>) -> RfbError {
         let bytes_max = match side {
-            Side::Compute => COMPUTE_HELD_BYTES_MAX,
+            Side::Compute => self.held_bytes_max(side),
             Side::Tenant => TENANT_EARLY_BYTES_MAX,
         };
         let state = self.take_state();
@@ -370,12 +489,30 @@ impl Negotiation {
     /// How many unread bytes of `side` may be held now.
     fn held_bytes_max(&self, side: Side) -> usize {
         match (side, &self.state) {
+            // What was not inside TLS must never pass for what was.
+            (Side::Compute, State::Tls) => 0,
             (Side::Compute, _) => COMPUTE_HELD_BYTES_MAX,
             // The choice is still to come, then neither.
             (Side::Tenant, State::TenantChoice(_)) => 1 + TENANT_EARLY_BYTES_MAX,
-            (Side::Tenant, State::SecurityResult | State::FailureReason(..)) => TENANT_EARLY_BYTES_MAX,
+            (
+                Side::Tenant,
+                State::VeNCryptVersion
+                | State::VersionAnswer
+                | State::Subtypes
+                | State::SubtypeAnswer(_)
+                | State::Tls
+                | State::SecurityResult
+                | State::FailureReason(..),
+            ) => TENANT_EARLY_BYTES_MAX,
             (Side::Tenant, _) => TENANT_HELD_BYTES_MAX,
         }
+    }
+
+    /// The compute node's bytes behind its last answer, and the `rest` of what it sent: TLS, all of it.
+    fn start_of_tls(&mut self, rest: &[u8]) -> Vec<u8> {
+        let wire = [self.compute.held(), rest].concat();
+        self.compute.discard(COMPUTE_HELD_BYTES_MAX);
+        wire
     }
 
     /// Collects what is unread: the inboxes, then the `rest` of what `from` sent last.
@@ -400,6 +537,11 @@ impl State {
             Self::RefusalReason(_) => Step::RefusalReason,
             Self::TenantVersion(_) | Self::Refused(_) => Step::TenantVersion,
             Self::TenantChoice(_) => Step::TenantChoice,
+            Self::VeNCryptVersion => Step::VeNCryptVersion,
+            Self::VersionAnswer => Step::VersionAnswer,
+            Self::Subtypes => Step::Subtypes,
+            Self::SubtypeAnswer(_) => Step::SubtypeAnswer,
+            Self::Tls => Step::Tls,
             Self::SecurityResult => Step::SecurityResult,
             Self::FailureReason(..) => Step::FailureReason,
             Self::Over => return None,

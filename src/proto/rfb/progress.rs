@@ -8,6 +8,8 @@ use std::fmt;
 pub enum Progress {
     /// More input is needed: [`Negotiation::waiting_for`](super::Negotiation::waiting_for) tells whose.
     Continue,
+    /// The compute node's connection goes under TLS, of which these bytes have come already; usually none.
+    StartTls(Vec<u8>),
     /// Both sides agreed. The relay starts, with these bytes first.
     Established(Residue),
 }

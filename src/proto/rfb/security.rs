@@ -82,25 +82,23 @@ pub enum AuthScheme {
 }
 
 impl AuthScheme {
-    /// The security type to ask a compute node for, if this machine can carry it out.
-    fn usable(self) -> Option<SecurityType> {
+    /// The security type to ask a compute node for.
+    fn security_type(self) -> SecurityType {
         match self {
-            Self::None => Some(SecurityType::NONE),
-            // Listing a scheme does not make it spoken here. A node that offers nothing else must be
-            // refused, never reached by a lesser type that the operator did not list.
-            Self::VeNCrypt => None,
+            Self::None => SecurityType::NONE,
+            Self::VeNCrypt => SecurityType::VENCRYPT,
         }
     }
 }
 
-/// The usable schemes in the operator's order, each once.
+/// The listed schemes in the operator's order, each once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct AuthSchemes([Option<SecurityType>; 2]);
 
 impl AuthSchemes {
     pub(super) fn new(listed: &[AuthScheme]) -> Self {
         let mut order = [None; 2];
-        for usable in listed.iter().filter_map(|scheme| scheme.usable()) {
+        for usable in listed.iter().map(|scheme| scheme.security_type()) {
             if !order.contains(&Some(usable))
                 && let Some(free) = order.iter_mut().find(|slot| slot.is_none())
             {
@@ -162,16 +160,19 @@ mod tests {
     }
 
     #[test]
-    fn a_listed_scheme_that_is_not_spoken_is_never_chosen() {
-        let offered = SecurityTypes::new(&[19, 1]);
-        assert_eq!(AuthSchemes::new(&[AuthScheme::VeNCrypt]).choose(&offered), None);
+    fn the_operators_order_decides_and_nothing_else_is_chosen() {
+        let offered = SecurityTypes::new(&[1, 19]);
+        let both = [AuthScheme::VeNCrypt, AuthScheme::None];
+        assert_eq!(AuthSchemes::new(&both).choose(&offered), Some(SecurityType::VENCRYPT));
+        assert_eq!(AuthSchemes::new(&[both[1], both[0]]).choose(&offered), Some(SecurityType::NONE));
+        assert_eq!(AuthSchemes::new(&[AuthScheme::VeNCrypt]).choose(&SecurityTypes::new(&[1, 2])), None);
         assert_eq!(AuthSchemes::new(&[]).choose(&offered), None);
-        assert_eq!(AuthSchemes::new(&[AuthScheme::VeNCrypt]).to_string(), "nothing");
+        assert_eq!(AuthSchemes::new(&[]).to_string(), "nothing");
     }
 
     #[test]
     fn repeated_schemes_count_once() {
         let schemes = AuthSchemes::new(&[AuthScheme::None, AuthScheme::VeNCrypt, AuthScheme::None]);
-        assert_eq!(schemes.to_string(), "1 (NONE)");
+        assert_eq!(schemes.to_string(), "1 (NONE), 19 (VENCRYPT)");
     }
 }

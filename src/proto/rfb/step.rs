@@ -17,6 +17,16 @@ pub enum Step {
     TenantVersion,
     /// The security type that the tenant chooses
     TenantChoice,
+    /// The compute node's `VeNCrypt` version
+    VeNCryptVersion,
+    /// Its answer to ours
+    VersionAnswer,
+    /// The sub-types that it offers
+    Subtypes,
+    /// Its answer to our choice
+    SubtypeAnswer,
+    /// The TLS handshake
+    Tls,
     /// `SecurityResult` of the compute node
     SecurityResult,
     /// The reason behind a `SecurityResult` that was not 0
@@ -31,6 +41,11 @@ impl Step {
             Self::ComputeVersion
             | Self::SecurityTypes
             | Self::RefusalReason
+            | Self::VeNCryptVersion
+            | Self::VersionAnswer
+            | Self::Subtypes
+            | Self::SubtypeAnswer
+            | Self::Tls
             | Self::SecurityResult
             | Self::FailureReason => Side::Compute,
             Self::TenantVersion | Self::TenantChoice => Side::Tenant,
@@ -46,6 +61,11 @@ impl fmt::Display for Step {
             Self::RefusalReason => "the reason of the compute's refusal",
             Self::TenantVersion => "the tenant's version",
             Self::TenantChoice => "the tenant's choice of a security type",
+            Self::VeNCryptVersion => "the compute's VeNCrypt version",
+            Self::VersionAnswer => "the compute's answer to our VeNCrypt version",
+            Self::Subtypes => "the compute's VeNCrypt sub-types",
+            Self::SubtypeAnswer => "the compute's answer to our VeNCrypt sub-type",
+            Self::Tls => "the TLS handshake",
             Self::SecurityResult => "the compute's security result",
             Self::FailureReason => "the reason of the failed security result",
         })

@@ -9,7 +9,7 @@ use super::Exit;
 use super::options::{DEFAULT, OWN};
 use super::program::Program;
 use super::survey::Values;
-use crate::control::certs::CertificateSettings;
+use crate::control::certs::{CertificateSettings, ComputeTrust};
 use crate::control::{AdminSettings, DatabaseSettings, PortCheck};
 use crate::proto::rfb::AuthScheme;
 use crate::proto::ws::TextPolicy;
@@ -71,6 +71,8 @@ pub struct Config {
     pub proxy_protocol: bool,
     /// The certificate for browsers
     pub certificate: CertificateSettings,
+    /// Certificates towards computes; none where VeNCrypt is not listed, or not configured
+    pub compute_trust: Option<ComputeTrust>,
     /// `ssl_only`
     pub ssl_only: bool,
     /// `record`: where sessions are recorded, absolute; none does not
@@ -125,6 +127,8 @@ impl Config {
         let read = Read(values);
         let mut warnings = values.warnings.clone();
         let certificate = tls::settings(&read, &mut warnings)?;
+        let auth_schemes = auth_schemes(&read);
+        let compute_trust = tls::compute_trust(&read, &auth_schemes, &mut warnings);
         let web = check_web(&read)?;
         let rpc_response_timeout = rpc_response_timeout(&read);
         let mut config = Self {
@@ -149,7 +153,7 @@ impl Config {
                 .iter()
                 .map(|name| name.to_lowercase())
                 .collect(),
-            auth_schemes: auth_schemes(&read),
+            auth_schemes,
             any_console_type: read.is_on(OWN, "any_console_type"),
             explain_refusals: read.is_on(OWN, "explain_refusals"),
             strict_upgrade: read.is_on(OWN, "strict_upgrade"),
@@ -164,6 +168,7 @@ impl Config {
                 .collect(),
             proxy_protocol: read.is_on(OWN, "proxy_protocol"),
             certificate,
+            compute_trust,
             ssl_only: read.is_on(DEFAULT, "ssl_only"),
             record: record::path(&read)?,
             enforce_session_timeout: read.is_on("consoleauth", "enforce_session_timeout"),
@@ -191,13 +196,6 @@ impl Config {
         }
         if self.database.connection.is_none() {
             self.warnings.push("[database] connection is not set: no token can be checked.".to_owned());
-        }
-        if self.auth_schemes.contains(&AuthScheme::VeNCrypt) {
-            self.warnings.push(
-                "[vnc] auth_schemes lists vencrypt, which this build does not speak: computes that offer nothing \
-                 else are refused."
-                    .to_owned(),
-            );
         }
         if self.proxy_protocol && self.trusted_proxies.is_empty() {
             self.warnings.push(

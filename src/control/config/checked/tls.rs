@@ -1,9 +1,11 @@
-//! TLS towards browsers: `cert`, `key`, `ssl_only` and the group `[console]`.
+//! TLS towards browsers (`cert`, `key`, `ssl_only` and the group `[console]`) and towards compute nodes
+//! (`[vnc] vencrypt_*`).
 
 use std::path::Path;
 
-use super::{DEFAULT, Exit, Read};
-use crate::control::certs::{CertificateSettings, Ciphers, MinimumVersion};
+use super::{DEFAULT, Exit, OWN, Read};
+use crate::control::certs::{CertificateSettings, Ciphers, ComputeTrust, MinimumVersion};
+use crate::proto::rfb::AuthScheme;
 
 /// How TLS is spoken, with what there is to say about it.
 pub(super) fn settings(read: &Read<'_>, warnings: &mut Vec<String>) -> Result<CertificateSettings, Exit> {
@@ -39,4 +41,37 @@ pub(super) fn settings(read: &Read<'_>, warnings: &mut Vec<String>) -> Result<Ce
         minimum,
         ciphers,
     })
+}
+
+/// How VeNCrypt is spoken, if `schemes` list it and there are authorities.
+pub(super) fn compute_trust(
+    read: &Read<'_>,
+    schemes: &[AuthScheme],
+    warnings: &mut Vec<String>,
+) -> Option<ComputeTrust> {
+    if !schemes.contains(&AuthScheme::VeNCrypt) {
+        return None;
+    }
+    let client = match (read.path("vnc", "vencrypt_client_cert"), read.path("vnc", "vencrypt_client_key")) {
+        (Some(cert), Some(key)) => Some((cert, key)),
+        (None, None) => None,
+        // As Nova has it.
+        _ => {
+            warnings.push(
+                "[vnc] vencrypt_client_cert and vencrypt_client_key go together: computes are shown no certificate."
+                    .to_owned(),
+            );
+            None
+        }
+    };
+    let authorities = read.path("vnc", "vencrypt_ca_certs");
+    if authorities.is_none() {
+        warnings.push(
+            "[vnc] auth_schemes lists vencrypt, but vencrypt_ca_certs is not set: computes that offer it first are \
+             refused."
+                .to_owned(),
+        );
+    }
+    let verify_host = read.is_on(OWN, "vencrypt_verify_host");
+    authorities.map(|authorities| ComputeTrust { authorities, client, verify_host })
 }

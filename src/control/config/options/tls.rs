@@ -1,10 +1,8 @@
 //! TLS towards browsers and VeNCrypt towards computes (`nova/conf/{novnc,console,vnc}.py`).
 
-use super::{DEFAULT, OptionDef, option};
+use super::{DEFAULT, OWN, OptionDef, option};
 use crate::control::config::program::Program;
 use crate::control::config::values::Kind;
-
-const NO_VENCRYPT: &str = "this build does not speak VeNCrypt";
 
 pub(super) static DECLARED: &[OptionDef] = &[
     option(DEFAULT, "cert", Kind::Str, "Certificate chain for browsers, PEM; may hold the key")
@@ -16,16 +14,21 @@ pub(super) static DECLARED: &[OptionDef] = &[
         .flag("ssl_only"),
     option("vnc", "vencrypt_client_key", Kind::Str, "Private key shown to computes, PEM")
         .flag("vencrypt_client_key")
-        .only(Program::NoVncProxy)
-        .no_effect(NO_VENCRYPT),
+        .only(Program::NoVncProxy),
     option("vnc", "vencrypt_client_cert", Kind::Str, "Certificate shown to computes, PEM")
         .flag("vencrypt_client_cert")
-        .only(Program::NoVncProxy)
-        .no_effect(NO_VENCRYPT),
+        .only(Program::NoVncProxy),
     option("vnc", "vencrypt_ca_certs", Kind::Str, "Authorities that sign computes' certificates, PEM")
         .flag("vencrypt_ca_certs")
-        .only(Program::NoVncProxy)
-        .no_effect(NO_VENCRYPT),
+        .only(Program::NoVncProxy),
+    option(
+        OWN,
+        "vencrypt_verify_host",
+        Kind::Bool,
+        "A compute's certificate must be for the host in the token, not just of a known authority",
+    )
+    .default("false")
+    .only(Program::NoVncProxy),
     option("console", "ssl_ciphers", Kind::Str, "Ciphers for browsers until TLS 1.2, as OpenSSL lists them"),
     option(
         "console",

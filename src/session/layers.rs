@@ -1,0 +1,108 @@
+//! The TLS layers of a session, one per side that is under TLS, between the engine and the phases.
+//!
+//! An input goes to the layer of its side, and what that makes of it to the phase; an output of the phase's goes
+//! to the layer of its side, and what that makes of it to the engine.
+
+use std::time::Instant;
+
+use super::secure::{Secure, Upgrade};
+use super::{Context, Failure, Input, Outbox, Output, Side};
+use crate::proto::tls::TlsLayer;
+
+/// At least one side is under TLS.
+#[derive(Debug, Default)]
+pub(super) struct Layers {
+    tenant: Option<Box<Secure>>,
+    compute: Option<Box<Secure>>,
+    /// Where the phase's wishes are taken from
+    pub(super) wishes: Vec<Output>,
+}
+
+impl Layers {
+    /// The tenant's connection begins with TLS.
+    pub(super) fn with_tenant(cx: &Context, layer: Box<TlsLayer>) -> Self {
+        Self { tenant: Some(Box::new(Secure::with_tenant(cx, layer))), ..Self::default() }
+    }
+
+    /// The compute node's connection goes under TLS.
+    pub(super) fn add_compute(&mut self, cx: &Context, upgrade: Upgrade, out: &mut Outbox) {
+        self.compute = Some(Box::new(Secure::with_compute(cx, upgrade, out)));
+    }
+
+    /// Whether the tenant's side is under TLS.
+    pub(super) fn has_tenant(&self) -> bool {
+        self.tenant.is_some()
+    }
+
+    /// When the tenant's handshake has to be over, if it is not.
+    pub(super) fn handshake_until(&self) -> Option<Instant> {
+        self.tenant.as_ref().and_then(|tenant| tenant.handshake_until())
+    }
+
+    /// Takes what happened; what it means to the phase is to be taken with [`Layers::next`]. The side whose
+    /// handshake that ended, if it did.
+    pub(super) fn happened(&mut self, cx: &Context, input: Input, out: &mut Outbox) -> Option<Side> {
+        // Deadlines and the like have no side. The tenant's layer has a deadline of its own.
+        let (side, other) = match side_of_input(&input) {
+            Some(Side::Compute) => (&mut self.compute, &mut self.tenant),
+            Some(Side::Tenant) | None => (&mut self.tenant, &mut self.compute),
+        };
+        let secure = side.as_mut().or(other.as_mut())?;
+        secure.happened(cx, input, out).then(|| secure.side())
+    }
+
+    /// The next thing that the phase has to be told.
+    pub(super) fn next(&mut self) -> Option<Input> {
+        let mut both = [&mut self.tenant, &mut self.compute].into_iter().flatten();
+        both.find_map(|secure| secure.feed.pop_front())
+    }
+
+    /// Carries out a wish of the phase's.
+    pub(super) fn wish(&mut self, output: Output, out: &mut Outbox) {
+        let output = match output {
+            // What is spliced would not be sealed, or has not been opened.
+            Output::SpliceIn { from } => Output::Read(from),
+            output => output,
+        };
+        let secure = match side_of_output(&output) {
+            Some(Side::Tenant) => &mut self.tenant,
+            Some(Side::Compute) => &mut self.compute,
+            None => &mut None,
+        };
+        match secure {
+            Some(secure) => secure.wish(output, out),
+            None => out.push(output),
+        }
+    }
+}
+
+fn side_of_input(input: &Input) -> Option<Side> {
+    match input {
+        Input::Received { from: side, .. }
+        | Input::Ended { from: side }
+        | Input::Piped { from: side, .. }
+        | Input::Written { to: side }
+        | Input::Spliced { to: side }
+        | Input::Failed(Failure::Read { from: side, .. } | Failure::Write { to: side, .. }) => Some(*side),
+        Input::Authorized(_)
+        | Input::Resolved(_)
+        | Input::File(_)
+        | Input::Connected
+        | Input::Failed(_)
+        | Input::Kill(_)
+        | Input::Deadline => None,
+    }
+}
+
+fn side_of_output(output: &Output) -> Option<Side> {
+    match output {
+        Output::Read(side)
+        | Output::SpliceIn { from: side }
+        | Output::Write { to: side, .. }
+        | Output::SpliceOut { to: side, .. }
+        | Output::ShutdownWrite(side) => Some(*side),
+        Output::Ask(_) | Output::Tell(_) | Output::Connect { .. } | Output::Close(_) | Output::Wait(_) => {
+            None
+        }
+    }
+}
