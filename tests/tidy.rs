@@ -140,7 +140,7 @@ fn is_seam(path: &str) -> bool {
         // The session's own machinery lives in these modules; everything public at its root is the seam.
         ["session", name, ..] => name.starts_with(char::is_uppercase),
         ["proto", "http" | "bytes", ..] => true,
-        // Three settings are the protocol machines' own types.
+        // Some settings are the protocol machines' own types.
         ["proto", "rfb", "AuthScheme", ..]
         | ["proto", "tls", "TlsAcceptor" | "TlsConnector", ..]
         | ["proto", "ws", "TextPolicy", ..] => true,

@@ -79,15 +79,17 @@ export class Monitor {
   }
 }
 
-/** Boots the echo guest of `tests/guest` with graphics card `vga`. Its VNC and SPICE servers are on free loopback ports. */
-export async function bootGuest(dir, vga = 'std') {
+/** Boots the echo guest of `tests/guest` with graphics card `vga`. Its VNC and SPICE servers are on free loopback ports.
+ *  With `credentials`, what follows `tls-creds-x509,id=tls,endpoint=server,`, its VNC server wants VeNCrypt. */
+export async function bootGuest(dir, vga = 'std', credentials = undefined) {
   const image = path.join(dir, 'guest.img');
   const socket = path.join(dir, 'qmp.sock');
   await run(new URL('../../guest/build', import.meta.url).pathname, [image]);
   const spicePort = await freePort();
   const qemu = start('qemu-system-x86_64', [
     '-accel', 'tcg', '-m', '64', '-nodefaults', '-vga', vga, '-display', 'none',
-    '-vnc', '127.0.0.1:0,to=999', '-qmp', `unix:${socket},server=on,wait=off`,
+    ...(credentials ? ['-object', `tls-creds-x509,id=tls,endpoint=server,${credentials}`] : []),
+    '-vnc', `127.0.0.1:0,to=999${credentials ? ',tls-creds=tls' : ''}`, '-qmp', `unix:${socket},server=on,wait=off`,
     '-spice', `addr=127.0.0.1,port=${spicePort},disable-ticketing=on`,
     '-drive', `file=${image},format=raw,snapshot=on`,
   ]);

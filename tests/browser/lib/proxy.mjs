@@ -35,10 +35,10 @@ io_engine = ${process.env.CONSOLEGATE_TEST_IO_ENGINE ?? 'auto'}
   const link = path.join(dir, name);
   symlinkSync(executable, link);
   /** Mints a token and returns the address that Nova would hand to the user. */
-  const accessUrl = async (page) => (await run(executable, [
+  const accessUrl = async (page, scheme = 'http') => (await run(executable, [
     'token', 'create', '--database', database, '--init', '--type', type,
     '--host', '127.0.0.1', '--port', String(consolePort), '--instance', instance, '--ttl', '600',
-    '--base-url', `http://127.0.0.1:${port}/${page}`,
+    '--base-url', `${scheme}://127.0.0.1:${port}/${page}`,
   ])).trim();
   await accessUrl('index.html'); // the database is there before the proxy starts, as in a cell
   const program = start(link, ['--config-file', config]);

@@ -1,0 +1,95 @@
+// docs/TLS.md, followed to the letter: its commands make the certificates, its settings go to QEMU and to the proxy,
+// and noVNC in Chromium, itself over wss, shows the screen of a guest that speaks VeNCrypt alone.
+import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { openPage, untilShown } from './lib/browser.mjs';
+import { bootGuest } from './lib/guest.mjs';
+import { run, until } from './lib/process.mjs';
+import { startProxy } from './lib/proxy.mjs';
+import { npmWebRoot } from './lib/web.mjs';
+
+const page = readFileSync(new URL('../../docs/TLS.md', import.meta.url), 'utf8');
+
+/** The page's blocks of one language, with its example's paths and address replaced by ours. */
+function blocks(language, dir) {
+  const found = [...page.matchAll(new RegExp(`\`\`\`${language}\n(.*?)\`\`\``, 'gs'))].map((match) => match[1]);
+  return found.map((text) => text.replaceAll('/etc/pki', path.join(dir, 'pki')).replaceAll('192.0.2.7', '127.0.0.1'));
+}
+
+/** What libvirt makes of its qemu.conf: the credentials of QEMU's VNC server. */
+function credentials(conf) {
+  const value = (name) => new RegExp(`^${name} = "?([^"\n]*)`, 'm').exec(conf)[1];
+  assert.equal(value('vnc_tls'), '1');
+  const verify = value('vnc_tls_x509_verify') === '1' ? 'yes' : 'no';
+  return `dir=${value('vnc_tls_x509_cert_dir')},verify-peer=${verify}`;
+}
+
+describe('TLS to the compute node as docs/TLS.md has it', () => {
+  let dir; let rollOut; let strict; let creds; let secured; let plain;
+
+  before(async () => {
+    dir = mkdtempSync(path.join(os.tmpdir(), 'consolegate-vencrypt-'));
+    mkdirSync(path.join(dir, 'pki'));
+    const commands = blocks('sh', dir);
+    assert.equal(commands.length, 6);
+    await run('sh', ['-euc', `cd '${dir}'\n${commands.join('\n')}`]);
+    const [libvirt, ...nova] = blocks('ini', dir);
+    [rollOut, strict] = nova;
+    creds = credentials(libvirt);
+    mkdirSync(path.join(dir, 'secured'));
+    mkdirSync(path.join(dir, 'plain'));
+    secured = await bootGuest(path.join(dir, 'secured'), 'std', creds);
+    plain = await bootGuest(path.join(dir, 'plain'));
+    await run('openssl', ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-subj', '/CN=localhost', '-days', '2',
+      '-keyout', path.join(dir, 'https.pem'), '-out', path.join(dir, 'https.crt')]);
+  });
+
+  after(async () => {
+    await secured?.stop();
+    await plain?.stop();
+    rmSync(dir, { recursive: true, force: true });
+  });
+
+  /** Opens the console of `guest` through a proxy with these settings, over TLS. */
+  async function withConsole(guest, settings, look) {
+    const own = mkdtempSync(path.join(dir, 'proxy-'));
+    const https = `cert = ${dir}/https.crt\nkey = ${dir}/https.pem\nssl_only = true`;
+    const proxy = await startProxy(own, npmWebRoot(own), guest.port, 'novnc', `${https}\n${settings}`);
+    let tab;
+    try {
+      tab = await openPage(await proxy.accessUrl('vnc_lite.html', 'https'));
+      await look(tab, proxy);
+      assert.ok(tab.sockets.every((each) => each.startsWith('wss:')), `${tab.sockets}`);
+    } catch (error) {
+      throw new Error(`${error.message}\n${proxy.output()}${tab?.messages.join('\n')}`);
+    } finally {
+      await tab?.close();
+      await proxy.stop();
+    }
+  }
+
+  it('shows a guest that speaks VeNCrypt alone, and QEMU sees the client\'s certificate', async () => {
+    await withConsole(secured, rollOut, async (tab) => {
+      await untilShown(tab.page, secured.monitor);
+      const [client] = await secured.monitor.vncClients();
+      assert.match(client.x509_dname, /proxy\.example\.com/);
+      assert.deepEqual((await secured.monitor.execute('query-vnc')).auth, 'vencrypt+x509+none');
+    });
+  });
+
+  it('shows a guest without VeNCrypt while both are listed', async () => {
+    await withConsole(plain, rollOut, (tab) => untilShown(tab.page, plain.monitor));
+  });
+
+  it('refuses that guest once vencrypt is listed alone, and shows the other', async () => {
+    const settings = `${rollOut}\n${strict}`;
+    await withConsole(plain, settings, async (tab, proxy) => {
+      await until('the refusal', () => proxy.output().includes('usable from auth_schemes: 19 (VENCRYPT)'));
+      assert.deepEqual(await plain.monitor.vncClients(), []);
+    });
+    await withConsole(secured, settings, (tab) => untilShown(tab.page, secured.monitor));
+  });
+});
