@@ -22,6 +22,7 @@ mod splice;
 mod splits;
 mod tls;
 mod upgrade_vectors;
+mod vencrypt;
 mod web;
 
 /// The token that every upgrade below presents.
