@@ -18,13 +18,15 @@ pub(super) fn parse_int(text: &str, min: i64, max: i64) -> Result<Value, String>
     Ok(Value::Int(number))
 }
 
-/// What Python's `float` takes, but for its underscores, and for infinity and nan, which no option can mean.
+/// What Python's `float` takes, but for infinity and nan, which no option can mean.
 pub(super) fn parse_float(text: &str, min: f64, max: f64) -> Result<Value, String> {
     let trimmed = text.trim();
     if trimmed.is_empty() {
         return Ok(Value::Unset);
     }
-    let number = trimmed.parse::<f64>().ok().filter(|number| number.is_finite());
+    let number = without_underscores(trimmed)
+        .and_then(|digits| digits.parse::<f64>().ok())
+        .filter(|number| number.is_finite());
     let number =
         number.ok_or_else(|| format!("could not convert string to float: {}", python_repr(trimmed)))?;
     if number < min {
@@ -56,6 +58,15 @@ fn python_int(text: &str) -> Option<i64> {
         }
     }
     Some(number)
+}
+
+/// `text` less its single underscores between digits; None if there are others.
+fn without_underscores(text: &str) -> Option<String> {
+    let is_digit = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_digit);
+    let bytes = text.as_bytes();
+    let fits =
+        |at: usize| is_digit(at.checked_sub(1).and_then(|at| bytes.get(at))) && is_digit(bytes.get(at + 1));
+    text.match_indices('_').all(|(at, _)| fits(at)).then(|| text.replace('_', ""))
 }
 
 fn below(min: f64) -> String {
@@ -112,13 +123,18 @@ mod tests {
 
     #[test]
     fn floats_are_read_as_python_does() {
-        for (text, expected) in [("1.0", 1.0), ("2", 2.0), (" .5 ", 0.5), ("1e1", 10.0), ("+3.", 3.0)] {
+        for (text, expected) in
+            [("1.0", 1.0), ("2", 2.0), (" .5 ", 0.5), ("1e1", 10.0), ("+3.", 3.0), ("1_0.0_5", 10.05)]
+        {
             assert_eq!(FLOAT.parse(text), Ok(Value::Float(expected)), "{text}");
         }
         assert_eq!(FLOAT.parse(""), Ok(Value::Unset));
         assert_eq!(FLOAT.parse("soon"), Err("could not convert string to float: 'soon'".into()));
         assert_eq!(FLOAT.parse("-0.1"), Err("Should be greater than or equal to 0".into()));
         assert_eq!(FLOAT.parse("21"), Err("Should be less than or equal to 20.5".into()));
+        for text in ["_1", "1_", "1__0", "1_.5", "1._5"] {
+            assert_eq!(FLOAT.parse(text), Err(format!("could not convert string to float: '{text}'")));
+        }
         assert!(FLOAT.parse("inf").is_err() && FLOAT.parse("nan").is_err());
         assert_eq!(Value::Float(1.0).to_string(), "1.0");
     }

@@ -2,7 +2,7 @@
 
 use super::Environment;
 use super::files::ParsedFile;
-use super::options::{DEFAULT, Effect, OWN, OptionDef, find, options};
+use super::options::{DEFAULT, Effect, OWN, OptionDef, find, find_by_old_name, options};
 use super::program::Program;
 use super::substitute::substitute;
 use super::survey::{Origin, Resolved, Survey};
@@ -92,12 +92,17 @@ impl Resolver<'_> {
     /// The highest layer that holds the option, under its current name or an older one.
     fn layered(&mut self, option: &OptionDef) -> Option<Found> {
         let mut all: Option<Found> = None;
+        let mut flag: Option<Found> = None;
         for layer in self.layers.iter().rev() {
             match layer {
                 Layer::Flag { option: given, text }
                     if (given.group, given.name) == (option.group, option.name) =>
                 {
-                    return Some(Found { texts: vec![text.clone()], origin: Origin::CommandLine });
+                    // Files below are looked at all the same, for old names to warn of.
+                    flag.get_or_insert_with(|| Found {
+                        texts: vec![text.clone()],
+                        origin: Origin::CommandLine,
+                    });
                 }
                 Layer::Flag { .. } => {}
                 Layer::File(file) => {
@@ -115,7 +120,7 @@ impl Resolver<'_> {
                             name: (*name).to_owned(),
                         };
                         if option.kind != Kind::Multi {
-                            return Some(Found { texts: vec![last.text.clone()], origin });
+                            return flag.or(Some(Found { texts: vec![last.text.clone()], origin }));
                         }
                         // All files count, and every name in each (`_Namespace._get_file_value`).
                         let found = all.get_or_insert(Found { texts: Vec::new(), origin });
@@ -124,15 +129,14 @@ impl Resolver<'_> {
                 }
             }
         }
-        all
+        flag.or(all)
     }
 
     fn warn_of_old_name(&mut self, option: &OptionDef, group: &str, name: &str) {
-        // oslo.config says log-dir where the file has log_dir.
-        let usual = option.flag.map_or(option.name, |flag| flag.name);
         self.warn(format!(
-            "Deprecated: Option \"{name}\" from group \"{group}\" is deprecated. Use option \"{usual}\" from group \
+            "Deprecated: Option \"{name}\" from group \"{group}\" is deprecated. Use option \"{}\" from group \
              \"{}\".",
+            option.shown_name(),
             option.group
         ));
     }
@@ -175,7 +179,7 @@ impl Resolver<'_> {
                 };
                 format!("argument --{}: Invalid {} value: {shown}{place}", option.name, option.kind)
             } else {
-                format!("Value for option {} from {origin} is not valid: {reason}", option.name)
+                format!("Value for option {} from {origin} is not valid: {reason}", option.shown_name())
             }
         })
     }
@@ -233,7 +237,7 @@ impl Resolver<'_> {
         references: &mut References,
         depth: usize,
     ) -> Option<String> {
-        let Some(option) = find(group, name) else {
+        let Some(option) = find(group, name).or_else(|| find_by_old_name(group, name)) else {
             // One of the many options of Nova that this program has no use for itself.
             let text = self.layers.iter().rev().find_map(|layer| match layer {
                 Layer::File(file) => file.last(group, name),

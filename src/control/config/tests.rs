@@ -169,6 +169,18 @@ fn old_names_are_read_with_one_warning() {
 }
 
 #[test]
+fn a_reference_to_an_old_name_has_the_value_of_the_new_one() {
+    let machine = Machine::new("old-reference");
+    let text = "[DEFAULT]\nlog_dir=/l\nkey=$logdir/$console_allowed_origins\ncert=$vnc_enabled\n\
+                [console]\nallowed_origins=a,b\n[vnc]\nenabled=off\n";
+    let file = machine.file("f", text);
+    let values = machine.read(&[NOVNC, "--config-file", &file]).unwrap();
+    assert_eq!(values.value(DEFAULT, "key"), &Value::Str("/l/['a', 'b']".to_owned()));
+    assert_eq!(values.value(DEFAULT, "cert"), &Value::Str("False".to_owned()));
+    assert_eq!(values.warnings, Vec::<String>::new());
+}
+
+#[test]
 fn references_are_followed() {
     let mut machine = Machine::new("references");
     let text = "[DEFAULT]\nmy_ip=192.0.2.1\nbase=/var\nlog_dir=$base/log\nlog_file=$database.nope\nrecord=$record\n\

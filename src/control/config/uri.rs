@@ -2,9 +2,11 @@
 
 use std::net::Ipv6Addr;
 
-/// Whether `text` has a scheme and a host, and a path that may stand in a URI. An error is the reason, in
-/// that library's words.
-pub(super) fn check(text: &str) -> Result<(), String> {
+use super::values::{python_repr, quoted};
+
+/// Whether `text` has a scheme, one of `schemes` unless there are none, a host, and a path that may stand in
+/// a URI. An error is the reason, in that library's words.
+pub(super) fn check(text: &str, schemes: &[&str]) -> Result<(), String> {
     let (scheme, rest) = match text.split_once(':') {
         Some((scheme, rest)) if is_scheme(scheme) => (Some(scheme), rest),
         _ => (None, text),
@@ -20,10 +22,16 @@ pub(super) fn check(text: &str) -> Result<(), String> {
         (true, true) => {
             let path = path.split(['?', '#']).next().unwrap_or_default();
             // All else that may not stand in a path is percent-encoded first.
-            return if path.contains(['[', ']']) {
-                Err("path was found to be invalid".into())
-            } else {
-                Ok(())
+            if path.contains(['[', ']']) {
+                return Err("path was found to be invalid".into());
+            }
+            return match scheme {
+                Some(scheme) if !schemes.is_empty() && !schemes.contains(&scheme) => Err(format!(
+                    "scheme was required to be one of [{}] but was {}",
+                    quoted(schemes),
+                    python_repr(scheme)
+                )),
+                _ => Ok(()),
             };
         }
         (true, false) => "host was",
@@ -123,7 +131,7 @@ mod tests {
             "a+b-c.d://h%20h",
             "http://h:",
         ] {
-            assert_eq!(check(text), Ok(()), "{text}");
+            assert_eq!(check(text, &[]), Ok(()), "{text}");
         }
         for (text, missing) in [
             ("", "host, scheme were"),
@@ -138,15 +146,20 @@ mod tests {
             ("http://300.1.1.1/", "host was"),
             ("http://a b/", "host was"),
         ] {
-            assert_eq!(check(text), Err(format!("{missing} required but missing")), "{text}");
+            assert_eq!(check(text, &[]), Err(format!("{missing} required but missing")), "{text}");
         }
-        assert_eq!(check("http://h/[x]"), Err("path was found to be invalid".into()));
+        assert_eq!(check("http://h/[x]", &[]), Err("path was found to be invalid".into()));
+        assert_eq!(check("https://h/", &["http", "https"]), Ok(()));
+        assert_eq!(
+            check("HTTP://h/", &["http", "https"]),
+            Err("scheme was required to be one of ['http', 'https'] but was 'HTTP'".into())
+        );
     }
 
     proptest::proptest! {
         #[test]
         fn any_text_is_a_uri_or_not(text in "[a-z:/@%\\[\\].0-9]{0,20}") {
-            let _ = check(&text);
+            let _ = check(&text, &["http"]);
         }
     }
 }

@@ -51,6 +51,8 @@ pub enum Kind {
     PortRange,
     /// A URI with scheme and host (RFC 3986)
     Uri,
+    /// One whose scheme is http or https
+    WebUri,
     /// Networks such as `192.0.2.0/24`, separated by commas
     Networks,
 }
@@ -129,7 +131,8 @@ impl Kind {
             Self::HostAddress => parse_host(text, false).map(Value::Str),
             Self::HostDomain => parse_host(text, true).map(Value::Str),
             Self::PortRange => parse_port_range(text).map(Value::Str),
-            Self::Uri => uri::check(text).map(|()| Value::Str(text.to_owned())),
+            Self::Uri => uri::check(text, &[]).map(|()| Value::Str(text.to_owned())),
+            Self::WebUri => uri::check(text, &["http", "https"]).map(|()| Value::Str(text.to_owned())),
             Self::Networks => parse_items(text, |item| {
                 item.parse::<Network>().map(|_| item.to_owned()).map_err(|error| error.to_string())
             }),
@@ -164,7 +167,7 @@ impl fmt::Display for Kind {
             Self::HostAddress => f.write_str("HostAddress"),
             Self::HostDomain => f.write_str("HostDomain"),
             Self::PortRange => write!(f, "String(regex={})", python_repr(PORT_RANGE)),
-            Self::Uri => f.write_str("URI"),
+            Self::Uri | Self::WebUri => f.write_str("URI"),
             Self::Networks => f.write_str("List of Network"),
         }
     }
@@ -245,15 +248,16 @@ fn parse_host(text: &str, underscore: bool) -> Result<String, String> {
             && !label.starts_with('-')
             && !label.ends_with('-')
     });
-    // A last label of digits alone is a mistyped address.
+    // A last label of digits alone is a mistyped address; `_` does not make a name of it.
     let last = name.rsplit('.').next().unwrap_or(name);
-    if text.len() <= 253 && labels && !last.bytes().all(|byte| byte.is_ascii_digit()) {
+    let is_name = last.bytes().any(|byte| byte.is_ascii_alphabetic() || byte == b'-');
+    if text.len() <= 253 && labels && is_name {
         return Ok(name.to_owned());
     }
     Err(format!("{text} is not a valid host address"))
 }
 
-fn quoted(items: &[impl AsRef<str>]) -> String {
+pub(super) fn quoted(items: &[impl AsRef<str>]) -> String {
     items.iter().map(|item| python_repr(item.as_ref())).collect::<Vec<_>>().join(", ")
 }
 
@@ -326,6 +330,51 @@ mod tests {
         for text in ["", "[::1]", "a_b", "300.1.1.1", "-a", "a..b", "*"] {
             assert_eq!(Kind::HostAddress.parse(text), Err(format!("{text} is not a valid host address")));
         }
+    }
+
+    #[test]
+    fn host_domains_may_have_underscores() {
+        for text in ["host_1", "_a.b_c", "a_b.example", "192.0.2.1", "::1", "a_1-"] {
+            let expected = if text.ends_with('-') {
+                Err(format!("{text} is not a valid host address"))
+            } else {
+                Ok(Value::Str(text.into()))
+            };
+            assert_eq!(Kind::HostDomain.parse(text), expected, "{text}");
+        }
+        assert_eq!(Kind::HostDomain.parse("a_b.example."), Ok(Value::Str("a_b.example".into())));
+        let long = format!("{}.b", "a".repeat(64));
+        // `_` and digits alone are no name, as oslo.config's `HostDomain` has it.
+        for text in ["", "1__0", "a.1_0", "192.0.2.256", "[::1]", "a b", "-a_b", "a..b", &long] {
+            assert_eq!(Kind::HostDomain.parse(text), Err(format!("{text} is not a valid host address")));
+        }
+    }
+
+    #[test]
+    fn port_ranges_are_two_numbers_and_nothing_else() {
+        for text in ["10000:20000", "0:0", "9:1", "99999:1"] {
+            assert_eq!(Kind::PortRange.parse(text), Ok(Value::Str(text.into())), "{text}");
+        }
+        for text in ["", ":", "1", "1:", ":2", "1:2:3", " 1:2", "1:2 ", "-1:2", "1-2", "a:b", "1:\u{b2}"] {
+            let expected = format!("Value {} doesn't match regex '^\\\\d+:\\\\d+$'", python_repr(text));
+            assert_eq!(Kind::PortRange.parse(text), Err(expected));
+        }
+    }
+
+    #[test]
+    fn an_item_that_does_not_fit_is_tried_together_with_the_next() {
+        let choices = Kind::ListOf(&["a", "b,c", "d, e, f"]);
+        assert_eq!(choices.parse("a,b,c"), list(&["a", "b,c"]));
+        assert_eq!(choices.parse("b,c, a ,b,c,"), list(&["b,c", "a", "b,c"]));
+        assert_eq!(choices.parse(" d, e, f ,a"), list(&["d, e, f", "a"]));
+        // The reason is that of the longest try.
+        let reason = |found: &str| Err(format!("Valid values are [a, b,c, d, e, f], but found '{found}'"));
+        assert_eq!(choices.parse("a,x,b,c"), reason("x,b,c"));
+        assert_eq!(choices.parse("b"), reason("b"));
+        assert_eq!(choices.parse("a,,b,c"), reason(",b,c"));
+        let many = "a,".repeat(CHECKED_ITEMS_MAX + 1);
+        assert_eq!(choices.parse(&many), Err("More than 1000 items".into()));
+        assert!(choices.parse(&"a,".repeat(CHECKED_ITEMS_MAX)).is_ok());
     }
 
     #[test]

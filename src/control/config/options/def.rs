@@ -151,6 +151,12 @@ impl OptionDef {
         self
     }
 
+    /// The name that messages have: oslo.config says log-dir where files have log_dir.
+    #[must_use]
+    pub fn shown_name(&self) -> &'static str {
+        self.flag.map_or(self.name, |flag| flag.name)
+    }
+
     /// What `program` does with the option.
     #[must_use]
     pub fn effect_in(&self, program: Program) -> Effect {

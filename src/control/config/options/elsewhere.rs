@@ -153,7 +153,7 @@ pub(super) static DECLARED: &[OptionDef] = &[
         .elsewhere("nova-compute, until Nova 14 (Newton)"),
     // nova/conf/{mks,ironic,vmware}.py, and those of hypervisors that are gone
     option("mks", "enabled", Kind::Bool, "Instances have MKS consoles").default("false").elsewhere(COMPUTE),
-    option("mks", "mksproxy_base_url", Kind::Uri, "Where browsers find the MKS proxy")
+    option("mks", "mksproxy_base_url", Kind::WebUri, "Where browsers find the MKS proxy")
         .default("http://127.0.0.1:6090/")
         .elsewhere(COMPUTE),
     option("ironic", "vnc_console_state_timeout", AT_LEAST_0, "Seconds for a console of bare metal to start")

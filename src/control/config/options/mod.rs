@@ -63,6 +63,11 @@ pub fn find(group: &str, name: &str) -> Option<&'static OptionDef> {
     options().iter().find(|option| option.group == group && option.name == name)
 }
 
+/// The option that has had this name before.
+pub(super) fn find_by_old_name(group: &str, name: &str) -> Option<&'static OptionDef> {
+    options().iter().find(|option| option.deprecated.contains(&(group, name)))
+}
+
 const fn option(group: &'static str, name: &'static str, kind: Kind, help: &'static str) -> OptionDef {
     OptionDef::new(group, name, kind, help)
 }
