@@ -41,6 +41,10 @@ def find(names, *folders):
     sys.exit(f'{sys.argv[0]}: none of these is installed: {", ".join(names)}; scripts/install installs them')
 
 
+def openssl(*arguments):
+    subprocess.run(['openssl', *arguments], check=True, capture_output=True, timeout=START_MAX)
+
+
 class Server:
     """One server. A subclass says how to prepare, start, reach and ask it."""
 
@@ -192,30 +196,39 @@ class Server:
         def file(name):
             return os.path.join(folder, name)
 
-        def openssl(*arguments):
-            subprocess.run(['openssl', *arguments], check=True, capture_output=True, timeout=START_MAX)
-
         key = ('-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes')
         for name in ('ca', 'other-ca'):
             openssl('req', '-x509', *key, '-keyout', file(f'{name}.key'), '-out', file(f'{name}.pem'),
                     '-days', '30', '-subj', f'/CN=consolegate test {name}',
                     '-addext', 'keyUsage=critical,keyCertSign,cRLSign')
-        for name, subject, extensions in (
-            ('server', 'localhost', 'subjectAltName=DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth'),
-            ('client', 'nova_tls', 'extendedKeyUsage=clientAuth'),
-        ):
-            with open(file('extensions'), 'w') as extension_file:
-                extension_file.write(f'basicConstraints=CA:FALSE\n{extensions}\n')
+        for name, subject in (('server', 'localhost'), ('client', 'nova_tls')):
             openssl('req', *key, '-keyout', file(f'{name}.key'), '-out', file(f'{name}.csr'),
                     '-subj', f'/CN={subject}')
-            openssl('x509', '-req', '-in', file(f'{name}.csr'), '-CA', file('ca.pem'), '-CAkey',
-                    file('ca.key'), '-CAcreateserial', '-days', '30', '-extfile', file('extensions'),
-                    '-out', file(f'{name}.pem'))
+            self.sign(name, '30')
         self.give_away(file('server.key'))
         return {
             'ca': file('ca.pem'), 'other_ca': file('other-ca.pem'),
             'cert': file('client.pem'), 'key': file('client.key'),
         }
+
+    def sign(self, name, days):
+        """Makes the certificate of the server or the client, from now on for these days."""
+        extensions = {
+            'server': 'subjectAltName=DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth',
+            'client': 'extendedKeyUsage=clientAuth',
+        }
+        with open(self.path('tls', 'extensions'), 'w') as extension_file:
+            extension_file.write(f'basicConstraints=CA:FALSE\n{extensions[name]}\n')
+        openssl('x509', '-req', '-in', self.path('tls', f'{name}.csr'), '-CA', self.path('tls', 'ca.pem'),
+                '-CAkey', self.path('tls', 'ca.key'), '-CAcreateserial', '-days', days,
+                '-extfile', self.path('tls', 'extensions'), '-out', self.path('tls', f'{name}.pem'))
+
+    def expire(self):
+        """Starts the server anew with a certificate that has ended."""
+        self.end(self.stop_signal)
+        self.sign('server', '0')
+        time.sleep(1.5)  # It ends with the second that it was made in.
+        self.start()
 
     # The conversation.
     def obey(self, command):
@@ -230,6 +243,8 @@ class Server:
             self.pause()
         elif verb == 'resume':
             self.resume()
+        elif verb == 'expire':
+            self.expire()
         elif verb == 'sql':
             return self.ask(rest)
         else:
