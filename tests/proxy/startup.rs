@@ -1,10 +1,14 @@
 //! How the program starts, and how it fails to.
 
 use std::fs;
-use std::net::TcpListener;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::client::Client;
-use super::program::{Options, Program, directory, run};
+use super::program::{Options, Program, command, directory, free_port, run};
 
 on_both_engines! {
     the_program_starts_with_its_database_away_and_finds_it_later,
@@ -49,6 +53,61 @@ fn exit_statuses_are_novas() {
         assert!(text.contains(stream_text), "{arguments:?}: {stdout}{stderr}");
     }
     fs::remove_dir_all(directory).unwrap();
+}
+
+/// A shell's `command` in `directory`, where the name `both` has an address of each family.
+fn with_a_name_of_both_families(directory: &Path, command: &str) -> Command {
+    fs::write(directory.join("hosts"), "127.0.0.1 localhost both\n::1 both\n").unwrap();
+    let mut shell = Command::new("unshare");
+    shell.args(["--mount", "--map-root-user", "sh", "-c"]);
+    shell.arg(format!("mount --bind hosts /etc/hosts && exec {command}")).current_dir(directory);
+    shell
+}
+
+/// The address that websockify, and so Nova, takes for `both`.
+fn websockifys_choice(directory: &Path, prefer_ipv6: bool) -> IpAddr {
+    let python = std::env::var_os("CONSOLEGATE_TEST_PYTHON").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-python/bin/python"),
+        PathBuf::from,
+    );
+    let listen = "import sys; from websockify.websockifyserver import WebSockifyServer as Server\n\
+                  print(Server.socket('both', 0, prefer_ipv6=sys.argv[1] == 'true').getsockname()[0])\n";
+    fs::write(directory.join("listen.py"), listen).unwrap();
+    let command = format!("{} listen.py {prefer_ipv6}", python.display());
+    let output = with_a_name_of_both_families(directory, &command).output().unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    printed.trim().parse().unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)))
+}
+
+#[test]
+fn a_name_of_both_families_is_ipv4_unless_source_is_ipv6() {
+    for (prefer_ipv6, expected) in
+        [(false, IpAddr::from(Ipv4Addr::LOCALHOST)), (true, IpAddr::from(Ipv6Addr::LOCALHOST))]
+    {
+        let directory = directory();
+        assert_eq!(websockifys_choice(&directory, prefer_ipv6), expected);
+        let port = free_port();
+        let config = format!(
+            "[DEFAULT]\nweb =\nsource_is_ipv6 = {prefer_ipv6}\n[vnc]\nnovncproxy_host = both\n\
+             novncproxy_port = {port}\n[consolegate]\nadmin_socket =\nport_check = off\n"
+        );
+        fs::write(directory.join("nova.conf"), config).unwrap();
+        drop(command(&directory, "nova-novncproxy"));
+        let run = "./nova-novncproxy --config-file nova.conf";
+        let mut child = with_a_name_of_both_families(&directory, run).spawn().unwrap();
+        let listens = |address: IpAddr| TcpStream::connect((address, port)).is_ok();
+        let until = Instant::now() + Duration::from_secs(60);
+        while !listens(expected) {
+            assert_eq!(child.try_wait().unwrap(), None, "it ended");
+            assert!(Instant::now() < until, "nothing listens on {expected}");
+            thread::sleep(Duration::from_millis(20));
+        }
+        let other = if prefer_ipv6 { IpAddr::from(Ipv4Addr::LOCALHOST) } else { Ipv6Addr::LOCALHOST.into() };
+        assert!(!listens(other), "on the first address alone");
+        child.kill().unwrap();
+        child.wait().unwrap();
+        fs::remove_dir_all(directory).unwrap();
+    }
 }
 
 #[test]
