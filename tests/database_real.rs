@@ -133,6 +133,8 @@ struct Kind {
     client: [&'static str; 2],
     /// What the server says to a client without a certificate
     not_without: &'static str,
+    /// Takes all rights from our user but to read
+    read_only: &'static str,
 }
 
 const MARIADB: Kind = Kind {
@@ -142,6 +144,8 @@ const MARIADB: Kind = Kind {
     authority: "ssl_ca",
     client: ["ssl_cert", "ssl_key"],
     not_without: "Access denied",
+    read_only: "REVOKE ALL ON nova_cell1.* FROM nova@'%', nova@localhost; \
+                GRANT SELECT ON nova_cell1.* TO nova@'%', nova@localhost",
 };
 
 const POSTGRES: Kind = Kind {
@@ -151,6 +155,8 @@ const POSTGRES: Kind = Kind {
     authority: "sslmode=verify-full&sslrootcert",
     client: ["sslcert", "sslkey"],
     not_without: "certificate",
+    read_only: "REVOKE ALL ON ALL TABLES IN SCHEMA public FROM nova; \
+                GRANT SELECT ON ALL TABLES IN SCHEMA public TO nova",
 };
 
 fn tokens_are_looked_up_alike(kind: &Kind) {
@@ -247,6 +253,46 @@ fn certificates_count_on_both_sides(kind: &Kind) {
     assert_eq!(server.command("expire"), "ok");
     let said = cause(&url(&server, kind.scheme, &tcp(&server), &by_ca("/tls/ca")));
     assert!(said.contains("expired"), "{said}");
+}
+
+fn the_right_to_read_is_enough(kind: &Kind) {
+    let server = Service::start(kind.name);
+    let url = url(&server, kind.scheme, &tcp(&server), "");
+    let token = token(&url, INSTANCE, "novnc", "600");
+    sql(&server, kind.read_only);
+    let (status, _, said) = tool(&[
+        "create",
+        "--database",
+        &url,
+        "--instance",
+        INSTANCE,
+        "--type",
+        "novnc",
+        "--host",
+        "192.0.2.7",
+        "--port",
+        "5901",
+    ]);
+    assert_ne!(status, 0, "it may still write");
+    assert!(said.contains("denied"), "{said}");
+    let rows = || server.command("sql SELECT * FROM console_auth_tokens");
+    let before = rows();
+    let control = control_on(&url);
+    for _ in 0..2 {
+        assert!(matches!(authorize(&control, &token), Input::Authorized(_)), "{}", kind.name);
+        assert!(is_invalid(&authorize(&control, "no-such-token")));
+    }
+    assert_eq!(rows(), before);
+}
+
+#[test]
+fn mariadb_need_not_let_us_write() {
+    the_right_to_read_is_enough(&MARIADB);
+}
+
+#[test]
+fn postgresql_need_not_let_us_write() {
+    the_right_to_read_is_enough(&POSTGRES);
 }
 
 #[test]

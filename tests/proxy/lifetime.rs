@@ -1,7 +1,9 @@
 //! What ends a console by the clock, through the real program.
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use super::client::{Client, End};
@@ -13,6 +15,8 @@ on_both_engines! {
     an_idle_console_ends_when_the_operator_wants_that,
     a_tenant_that_answers_no_pings_is_let_go_where_that_is_strict,
     both_sockets_of_a_console_keep_themselves_alive,
+    both_sockets_of_a_console_send_small_pieces_at_once,
+    sessions_that_fail_leave_another_alone,
 }
 
 fn start(engine: &str, own: &str, extra: &str) -> Program {
@@ -96,6 +100,72 @@ fn both_sockets_of_a_console_keep_themselves_alive(engine: &str) {
         std::thread::sleep(Duration::from_millis(20));
     }
     drop(client);
+    compute.join().unwrap();
+}
+
+fn both_sockets_of_a_console_send_small_pieces_at_once(engine: &str) {
+    let program = start(engine, "", "");
+    let (client, compute) = console(&program, 600);
+    let (proxy, tenant) = (program.address.port(), client.stream.local_addr().unwrap().port());
+    let target = console_port(&program);
+    let mut seen = connections(&program);
+    seen.retain(|(from, to, _)| (*from, *to) == (proxy, tenant) || *to == target);
+    assert!(matches!(seen.as_slice(), [(.., true), (.., true)]), "{seen:?}");
+    drop(client);
+    compute.join().unwrap();
+}
+
+/// Ports of both ends of each of the program's connections, and whether TCP_NODELAY is on.
+fn connections(program: &Program) -> Vec<(u16, u16, bool)> {
+    let pid = libc::pid_t::try_from(program.pid()).unwrap();
+    // SAFETY: takes numbers alone; the result is a descriptor of ours, or checked to be none.
+    let process = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    assert!(process >= 0, "{}", std::io::Error::last_os_error());
+    // SAFETY: it was just opened and has no other owner.
+    let process = unsafe { OwnedFd::from_raw_fd(i32::try_from(process).unwrap()) };
+    let numbers = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+    let numbers = numbers.map(|one| one.unwrap().file_name().to_str().unwrap().parse::<i32>().unwrap());
+    let copies = numbers.filter_map(|number| {
+        // SAFETY: takes numbers alone; the result is a descriptor of ours, or checked to be none.
+        let copy = unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), number, 0) };
+        // SAFETY: it was just opened and has no other owner.
+        (copy >= 0).then(|| unsafe { OwnedFd::from_raw_fd(i32::try_from(copy).unwrap()) })
+    });
+    let connected = copies.filter_map(|copy| {
+        let stream = TcpStream::from(copy);
+        let (from, to) = (stream.local_addr().ok()?, stream.peer_addr().ok()?);
+        Some((from.port(), to.port(), stream.nodelay().ok()?))
+    });
+    connected.collect()
+}
+
+/// Wrong tokens, frames that are none, a compute node that is away or resets: beside a console at work.
+fn sessions_that_fail_leave_another_alone(engine: &str) {
+    let program = start(engine, "", "");
+    let (port, compute) = compute::serve(|mut stream| {
+        let mut byte = [0];
+        while stream.read(&mut byte).unwrap_or(0) == 1 {
+            stream.write_all(&byte).unwrap();
+        }
+    });
+    let token = program.token("serial", port, 600);
+    let mut working = Client::upgrade(program.address, &format!("/?token={token}"), &[]);
+    let mut echoes = |byte: u8| {
+        working.frame(2, &[byte]);
+        assert_eq!(working.read_frame(), (0x82, vec![byte]));
+    };
+    echoes(0);
+    for round in 1..=5 {
+        drop(Client::upgrade(program.address, "/?token=unknown", &[]).rest());
+        let away = program.token("serial", compute::dead_port(), 600);
+        drop(Client::upgrade(program.address, &format!("/?token={away}"), &[]).rest());
+        let (wrong, other) = console(&program, 600);
+        (&wrong.stream).write_all(&[0xff; 64]).unwrap();
+        drop(wrong);
+        other.join().unwrap();
+        echoes(round);
+    }
+    drop(working);
     compute.join().unwrap();
 }
 

@@ -142,7 +142,7 @@ fn probes_leave_no_line_at_info(engine: &str) {
     program.wait_for_log("port_check = off");
     let before = program.log();
     for _ in 0..50 {
-        drop(std::net::TcpStream::connect(program.address).unwrap());
+        drop(TcpStream::connect(program.address).unwrap());
     }
     let mut client = Client::connect(program.address);
     client.send(b"GET / HTTP/1.0\r\n\r\n");
