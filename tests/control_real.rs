@@ -7,6 +7,9 @@
 #[path = "control/common.rs"]
 #[allow(dead_code, reason = "shared with tests/control, which uses the rest")]
 mod common;
+#[path = "common/service.rs"]
+#[allow(dead_code, reason = "shared with tests that use the rest")]
+mod service;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -14,12 +17,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use consolegate::console::ConsoleType;
+use consolegate::control::ControlSettings;
 use consolegate::session::{AuthorizeError, Failure, Input};
 use serde_json::{Value, json};
 
-use common::{INSTANCE, Scratch, TOKEN, authorize, create, settings_for, start, tool, url};
+use common::{
+    INSTANCE, Scratch, TOKEN, authorize, create, database_at, settings, settings_for, start, tool, url,
+};
+use service::Service;
 
-/// Nova in a Python process of its own, on one database file.
+/// Nova in a Python process of its own, on one database.
 struct Nova {
     process: Child,
     commands: Option<ChildStdin>,
@@ -28,12 +35,18 @@ struct Nova {
 
 impl Nova {
     fn on(database: &Path) -> Self {
+        Self::at(&url(database), database.parent().unwrap())
+    }
+
+    /// The same at a URL, which oslo.config is to take as it stands; `directory` holds no configuration.
+    fn at(url: &str, directory: &Path) -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let python = std::env::var_os("CONSOLEGATE_TEST_PYTHON")
             .map_or_else(|| root.join("target/test-python/bin/python"), PathBuf::from);
         let mut process = Command::new(&python)
             .arg(root.join("tests/control/nova_peer.py"))
-            .arg(database)
+            .arg(url)
+            .arg(directory)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -77,10 +90,33 @@ fn is_invalid(answer: &Input) -> bool {
 fn tokens_minted_by_nova_open_what_nova_meant() {
     let scratch = Scratch::new();
     let database = scratch.path("cell.db");
-    let mut nova = Nova::on(&database);
+    minted_tokens_open(&url(&database), &scratch);
+}
+
+/// Nova's migrations, instances and tokens on a server of this kind.
+fn minted_tokens_open_on(kind: &'static str, scheme: &str) {
+    let server = Service::start(kind);
+    let text = |fact: &str| server.text(fact);
+    let password: String = text("/password").bytes().map(|byte| format!("%{byte:02x}")).collect();
+    let place = format!("{}:{}/{}", text("/host"), text("/port"), text("/database"));
+    minted_tokens_open(&format!("{scheme}://{}:{password}@{place}", text("/user")), &Scratch::new());
+}
+
+#[test]
+fn tokens_minted_by_nova_in_postgresql_open_what_nova_meant() {
+    minted_tokens_open_on("postgres", "postgresql+psycopg2");
+}
+
+#[test]
+fn tokens_minted_by_nova_in_mariadb_open_what_nova_meant() {
+    minted_tokens_open_on("mariadb", "mysql+pymysql");
+}
+
+fn minted_tokens_open(url: &str, scratch: &Scratch) {
+    let mut nova = Nova::at(url, scratch.path("").as_path());
     nova.ask(&json!(["create"]));
     let instance = nova.text(&json!(["instance", "compute1"]));
-    let control = start(settings_for(&database));
+    let control = start(ControlSettings { database: database_at(url), ..settings() });
     for (console_type, base, path) in [
         (ConsoleType::NoVnc, "http://127.0.0.1:6080/vnc_auto.html", None),
         (ConsoleType::SpiceHtml5, "http://127.0.0.1:6082/spice_auto.html", None),
@@ -103,6 +139,14 @@ fn tokens_minted_by_nova_open_what_nova_meant() {
             (instance.as_str(), minted["expires"].as_i64())
         );
     }
+    assert!(is_invalid(&authorize(&control, "no-such-token")));
+    let fields = json!({
+        "console_type": "novnc", "host": "192.0.2.7", "port": 5901, "instance_uuid": instance,
+        "access_url_base": "http://127.0.0.1:6080/vnc_auto.html", "internal_access_path": null,
+    });
+    let minted = nova.ask(&json!(["authorize", fields, 600]));
+    nova.ask(&json!(["destroy", instance]));
+    assert!(is_invalid(&authorize(&control, minted["token"].as_str().unwrap())), "the instance is deleted");
 }
 
 #[test]

@@ -1,8 +1,8 @@
 """Nova's own side of the console token contract, for tests/control_real.rs.
 
-    nova_peer.py DATABASE
+    nova_peer.py URL DIRECTORY
 
-DATABASE is the absolute path of an SQLite file. Reads one JSON array per line, [COMMAND, ARGUMENT...],
+URL is where the cell database is, DIRECTORY one that holds no configuration. Reads one JSON array per line, [COMMAND, ARGUMENT...],
 and answers each with one line of JSON.
 
     ["create"]                  make the cell database with Nova's migrations
@@ -33,13 +33,12 @@ import sqlalchemy  # noqa: E402
 
 
 class Peer:
-    def __init__(self, database):
-        # An empty directory of its own: no configuration of this host is read.
+    def __init__(self, url, directory):
+        # No configuration of this host is read.
         config.parse_args(
-            ['nova-peer', '--config-dir', os.path.dirname(database)],
+            ['nova-peer', '--config-dir', directory],
             default_config_files=[])
-        nova.conf.CONF.set_override(
-            'connection', 'sqlite:///' + database, 'database')
+        nova.conf.CONF.set_override('connection', url, 'database')
         db.configure(nova.conf.CONF)
         objects.register_all()
         self.context = nova_context.get_admin_context()
@@ -91,12 +90,12 @@ class Peer:
         }
 
 
-def main(database):
-    peer = Peer(database)
+def main(url, directory):
+    peer = Peer(url, directory)
     for line in sys.stdin:
         command, *arguments = json.loads(line)
         print(json.dumps(getattr(peer, command)(*arguments)), flush=True)
 
 
 if __name__ == '__main__':
-    main(sys.argv[1])
+    main(*sys.argv[1:])
