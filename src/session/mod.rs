@@ -306,6 +306,11 @@ impl Session {
                 out.push(Output::Read(Side::Tenant));
                 return true;
             }
+            Opened::Announced => {
+                self.phase.announced(&cx);
+                out.push(Output::Read(Side::Tenant));
+                return true;
+            }
             Opened::Plain(chunk) => self.step(&cx, Input::Received { from: Side::Tenant, chunk }, out),
             Opened::Tls(layer, chunk) => {
                 cx.tls = true;

@@ -31,6 +31,8 @@ pub(super) struct Opening {
 pub(super) enum Opened {
     /// More of them are needed
     NotYet,
+    /// A proxy has said whom it speaks for, and nothing else yet
+    Announced,
     /// A plain connection that starts with these bytes
     Plain(Chunk),
     /// A TLS connection that starts with these bytes
@@ -66,6 +68,9 @@ impl Opening {
                     chunk.advance(header.len);
                     self.expects_header = false;
                     self.peer = header.source.unwrap_or(self.peer);
+                    if chunk.is_empty() {
+                        return Opened::Announced;
+                    }
                 }
                 Err(error) => {
                     let ip = cx.peer.ip();

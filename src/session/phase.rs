@@ -121,6 +121,13 @@ impl Phase {
         }
     }
 
+    /// The tenant's connection begins behind a proxy's header.
+    pub(super) fn announced(&mut self, cx: &Context) {
+        if let Self::Request(phase) = self {
+            phase.await_first_byte(cx);
+        }
+    }
+
     /// A side's TLS handshake is over.
     pub(super) fn secured(&mut self, cx: &Context, side: Side) {
         match (self, side) {

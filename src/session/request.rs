@@ -43,6 +43,11 @@ impl Request {
         request.parse(cx, out)
     }
 
+    /// Gives the first byte its whole time from now on.
+    pub(super) fn await_first_byte(&mut self, cx: &Context) {
+        self.deadline = cx.now + duration(cx.settings.limits.first_byte_timeout_ms);
+    }
+
     /// Gives the head its whole time from now on.
     pub(super) fn await_head(&mut self, cx: &Context) {
         self.deadline = cx.now + duration(cx.settings.limits.head_timeout_ms);

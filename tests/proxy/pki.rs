@@ -32,6 +32,11 @@ impl Authority {
         self.sign("server", names, ExtendedKeyUsagePurpose::ServerAuth, 4_000);
     }
 
+    /// The same, expired.
+    pub(crate) fn expired_server(&self) {
+        self.sign("server", &["compute-7.example"], ExtendedKeyUsagePurpose::ServerAuth, 2_002);
+    }
+
     /// `NAME-cert.pem` and `NAME-key.pem` for a client, valid to the end of the year `until`.
     pub(crate) fn client(&self, name: &str, until: i32) {
         self.sign(name, &["proxy"], ExtendedKeyUsagePurpose::ClientAuth, until);

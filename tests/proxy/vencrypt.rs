@@ -16,6 +16,7 @@ on_both_engines! {
     client_certificates_that_qemu_does_not_accept_are_named,
     guests_of_an_unknown_authority_are_refused,
     clear_bytes_behind_the_answer_to_the_sub_type_are_never_taken_for_its_result,
+    guests_whose_certificate_has_expired_are_refused,
     names_count_only_with_vencrypt_verify_host,
     renewed_authorities_serve_the_next_console,
     without_authorities_vencrypt_is_refused,
@@ -205,6 +206,15 @@ fn guests_of_an_unknown_authority_are_refused(engine: &str) {
     see_it_fail(&mut open(&program, guest.port));
     program.wait_for_log("TLS with compute failed: invalid peer certificate: UnknownIssuer");
     assert_counted(&program, "tls");
+}
+
+fn guests_whose_certificate_has_expired_are_refused(engine: &str) {
+    let pki = Pki::new();
+    let program = start(engine, &pki.options(&pki.ours, None));
+    pki.ours.expired_server();
+    let guest = Guest::start(pki.ours.folder(), "verify-peer=off,sanity-check=off");
+    see_it_fail(&mut open(&program, guest.port));
+    program.wait_for_log("TLS with compute failed: invalid peer certificate: certificate expired");
 }
 
 fn clear_bytes_behind_the_answer_to_the_sub_type_are_never_taken_for_its_result(engine: &str) {

@@ -180,6 +180,23 @@ fn a_trusted_proxy_says_whom_it_speaks_for_in_any_pieces() {
 }
 
 #[test]
+fn the_time_of_the_first_byte_begins_behind_the_proxy_header() {
+    let mut settings = Settings::for_console(ConsoleType::Serial);
+    settings.proxy_protocol = true;
+    settings.trusted_proxies = vec!["192.0.2.0/24".parse().unwrap()];
+    let header = b"PROXY TCP4 203.0.113.9 192.0.2.1 8080 6080\r\n";
+    let mut driver = Driver::accept(settings.clone());
+    driver.sleep(Duration::from_secs(2));
+    driver.receive(Side::Tenant, &header[..9]);
+    assert_eq!(driver.waits(), Some(Duration::from_secs(1)), "the header has no time of its own");
+    driver.receive(Side::Tenant, &header[9..]);
+    assert_eq!(driver.waits(), Some(Duration::from_secs(3)));
+    driver.receive(Side::Tenant, HEAD_REQUEST);
+    driver.flush();
+    assert!(driver.take_sent(Side::Tenant).starts_with(b"HTTP/1.1 405 "));
+}
+
+#[test]
 fn nobody_else_may_send_a_proxy_header() {
     let header = b"PROXY TCP4 203.0.113.9 192.0.2.1 8080 6080\r\n";
     let mut others = Settings::for_console(ConsoleType::Serial);
