@@ -9,6 +9,7 @@ mod engines;
 mod admin;
 mod bulk;
 mod client;
+mod command_lines;
 mod completion;
 mod compute;
 mod daemon;
