@@ -152,6 +152,15 @@ impl<E> Counted<E> {
     fn new(engine: E) -> Self {
         Self { engine, received: 0, sent: 0, writes_open: 0 }
     }
+
+    fn count(&mut self, input: &Input) {
+        match input {
+            Input::Received { chunk, .. } => self.received += chunk.len(),
+            Input::Piped { len, .. } => self.received += usize::try_from(*len).unwrap(),
+            Input::Written { .. } | Input::Spliced { .. } => self.writes_open -= 1,
+            _ => {}
+        }
+    }
 }
 
 impl<E: Engine> Engine for Counted<E> {
@@ -159,7 +168,7 @@ impl<E: Engine> Engine for Counted<E> {
         self.engine.now()
     }
 
-    fn submit(&mut self, id: SessionId, output: Output) {
+    fn submit(&mut self, id: SessionId, output: Output) -> Option<Input> {
         let len = match &output {
             Output::Write { chunk, .. } => chunk.len(),
             Output::SpliceOut { header, len, .. } => header.as_slice().len() + usize::try_from(*len).unwrap(),
@@ -167,18 +176,16 @@ impl<E: Engine> Engine for Counted<E> {
         };
         self.sent += len;
         self.writes_open += usize::from(len > 0);
-        self.engine.submit(id, output);
+        let answer = self.engine.submit(id, output);
+        answer.iter().for_each(|input| self.count(input));
+        answer
     }
 
     fn wait(&mut self, deadline: Option<Instant>, events: &mut Vec<Event>) -> io::Result<()> {
         self.engine.wait(deadline, events)?;
         for event in events.iter() {
-            let Event::Completed { input, .. } = event else { continue };
-            match input {
-                Input::Received { chunk, .. } => self.received += chunk.len(),
-                Input::Piped { len, .. } => self.received += usize::try_from(*len).unwrap(),
-                Input::Written { .. } | Input::Spliced { .. } => self.writes_open -= 1,
-                _ => {}
+            if let Event::Completed { input, .. } = event {
+                self.count(input);
             }
         }
         Ok(())

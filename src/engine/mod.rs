@@ -71,6 +71,8 @@ pub enum Event {
 ///
 /// * `submit` starts one operation and never blocks. A chunk belongs to the engine until the operation
 ///   completes; it comes back, filled or not at all, in the completion.
+/// * What is done at once is answered by what `submit` returns, and not once more by an event. Reads are never
+///   answered so: whoever reads in turn keeps the buffers hot and the sessions equal.
 /// * Every operation of the list on [`crate::session`] is answered once by an [`Event::Completed`], unless
 ///   [`Output::Close`] comes before: then the rest is cancelled, and [`Event::Released`] follows when nothing
 ///   of the connection is left.
@@ -81,7 +83,7 @@ pub trait Engine {
     fn now(&self) -> Instant;
 
     /// Starts one operation of connection `id`. [`Output::Ask`] and [`Output::Wait`] are the worker's.
-    fn submit(&mut self, id: SessionId, output: Output);
+    fn submit(&mut self, id: SessionId, output: Output) -> Option<Input>;
 
     /// Submits the batch, waits until something completed or `deadline` has come (for ever with `None`), and
     /// appends what completed to `events`.

@@ -8,7 +8,10 @@ use std::time::{Duration, Instant};
 use super::SessionId;
 
 /// How exact a deadline is. Never early.
-const TICK: Duration = Duration::from_millis(50);
+const TICK: Duration = Duration::from_nanos(TICK_NS);
+
+/// A tick in nanoseconds.
+const TICK_NS: u64 = 50_000_000;
 
 /// Slots of the wheel, a multiple of 64: one round is 51 s. Deadlines further away go round again.
 const SLOTS: usize = 1024;
@@ -53,7 +56,11 @@ impl Timers {
         if armed.generation != id.generation {
             *armed = Armed { generation: id.generation, ..Armed::default() };
         }
-        armed.deadline = deadline;
+        let before = std::mem::replace(&mut armed.deadline, deadline);
+        // The usual case: further away than what the wheel will look at anyway.
+        if armed.tick.is_some() && before.is_some_and(|before| deadline.is_none_or(|now| now >= before)) {
+            return;
+        }
         if let Some(deadline) = deadline {
             let tick = self.tick_of(deadline);
             if self.armed[index].tick.is_none_or(|armed| tick < armed) {
@@ -132,13 +139,18 @@ impl Timers {
     /// The tick whose end is not before `deadline`.
     fn tick_of(&self, deadline: Instant) -> u64 {
         let since = deadline.saturating_duration_since(self.origin);
-        u64::try_from(since.as_nanos().div_ceil(TICK.as_nanos())).unwrap_or(u64::MAX).saturating_sub(1)
+        nanoseconds(since).div_ceil(TICK_NS).saturating_sub(1)
     }
 
     fn whole_ticks(&self, now: Instant) -> u64 {
         let since = now.saturating_duration_since(self.origin);
-        u64::try_from(since.as_nanos() / TICK.as_nanos()).unwrap_or(u64::MAX)
+        nanoseconds(since) / TICK_NS
     }
+}
+
+/// Enough for five hundred years: dividing 128 bits at every step would be felt.
+fn nanoseconds(time: Duration) -> u64 {
+    time.as_secs().saturating_mul(1_000_000_000).saturating_add(time.subsec_nanos().into())
 }
 
 fn slot_of(tick: u64) -> usize {

@@ -1,11 +1,14 @@
 //! The one loop, the same for every engine: inputs to sessions, outputs to the engine or the control thread.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
+
+use nix::time::{ClockId, clock_gettime};
 
 use super::timers::Timers;
 use super::{Engine, Event, SessionId, Wake};
@@ -96,6 +99,8 @@ pub struct Worker<E: Engine> {
     events: Vec<Event>,
     expired: Vec<SessionId>,
     outbox: Outbox,
+    /// Inputs of the session that is being stepped: what was known at once of its outputs
+    answers: VecDeque<Input>,
     counters: Arc<WorkerCounters>,
     draining: bool,
     stop_at: Option<Instant>,
@@ -126,6 +131,7 @@ impl<E: Engine> Worker<E> {
             expired: Vec::new(),
             counters: Arc::clone(outbox.counters()),
             outbox,
+            answers: VecDeque::new(),
             draining: false,
             stop_at: None,
         }
@@ -162,7 +168,7 @@ impl<E: Engine> Worker<E> {
         let mut events = std::mem::take(&mut self.events);
         self.engine.wait(deadline, &mut events)?;
         let now = self.engine.now();
-        let unix_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let unix_s = unix_seconds();
         for event in events.drain(..) {
             match event {
                 Event::Accepted { id, peer } => self.accept(now, unix_s, id, peer),
@@ -211,35 +217,44 @@ impl<E: Engine> Worker<E> {
         self.sessions[index] = Some(Slot { generation: id.generation, session });
         self.live += 1;
         self.counters.connections_opened.add_alone(1);
+        self.carry_out(now, id);
         if self.draining || self.stop_at.is_some() {
-            self.carry_out(now, id);
-            self.step(now, unix_s, id, Input::Kill(CloseReason::ShuttingDown));
-        } else {
-            self.carry_out(now, id);
+            self.answers.push_back(Input::Kill(CloseReason::ShuttingDown));
         }
+        self.take_answers(now, unix_s, id);
     }
 
-    /// Lets one session take one input. A stale id is an answer to a session that has ended meanwhile.
+    /// Lets one session take one input, and what follows from it at once.
     fn step(&mut self, now: Instant, unix_s: u64, id: SessionId, input: Input) {
-        let mut next = Some(input);
-        while let Some(input) = next.take() {
-            let Some(Some(slot)) = self.sessions.get_mut(id.index as usize) else { return };
-            if slot.generation != id.generation {
-                return;
-            }
+        self.answers.push_back(input);
+        self.take_answers(now, unix_s, id);
+    }
+
+    fn take_answers(&mut self, now: Instant, unix_s: u64, id: SessionId) {
+        while let Some(input) = self.answers.pop_front() {
+            let slot = self.sessions.get_mut(id.index as usize).and_then(Option::as_mut);
+            // A stale id is an answer to a session that has ended meanwhile.
+            let Some(slot) = slot.filter(|slot| slot.generation == id.generation) else {
+                return self.answers.clear();
+            };
             slot.session.handle(now, unix_s, &self.shared.settings, input, &mut self.outbox);
-            next = self.carry_out(now, id);
+            self.carry_out(now, id);
         }
     }
 
-    /// Carries out the outputs of one call. A question that cannot be asked is answered here.
-    fn carry_out(&mut self, now: Instant, id: SessionId) -> Option<Input> {
-        let mut answer = None;
+    /// Carries out the outputs of one call. What is known of them at once goes to the answers.
+    fn carry_out(&mut self, now: Instant, id: SessionId) {
         for output in self.outbox.drain() {
-            match output {
-                Output::Wait(at) => self.timers.set(id, at),
-                Output::Ask(question) => answer = ask(&self.shared, &self.handle, id, question),
-                Output::Tell(notice) => self.shared.authorizer.tell(notice, now),
+            let answer = match output {
+                Output::Wait(at) => {
+                    self.timers.set(id, at);
+                    None
+                }
+                Output::Ask(question) => ask(&self.shared, &self.handle, id, question),
+                Output::Tell(notice) => {
+                    self.shared.authorizer.tell(notice, now);
+                    None
+                }
                 Output::Close(reason) => {
                     if let Some(slot) = self.sessions[id.index as usize].take() {
                         let number = slot.session.number();
@@ -247,12 +262,12 @@ impl<E: Engine> Worker<E> {
                         self.live -= 1;
                         self.counters.connections_closed.add_alone(1);
                     }
-                    self.engine.submit(id, Output::Close(reason));
+                    self.engine.submit(id, Output::Close(reason))
                 }
                 output => self.engine.submit(id, output),
-            }
+            };
+            self.answers.extend(answer);
         }
-        answer
     }
 
     fn take_messages(&mut self, now: Instant, unix_s: u64) {
@@ -328,6 +343,13 @@ impl<E: Engine> Worker<E> {
         };
         if numbers.is_empty() { Vec::new() } else { self.sessions().filter_map(carried).collect() }
     }
+}
+
+/// The time of day for `Date` headers. The coarse clock is read without looking at the hardware's, and is right
+/// to a few milliseconds.
+fn unix_seconds() -> u64 {
+    let time = clock_gettime(ClockId::CLOCK_REALTIME_COARSE);
+    time.ok().and_then(|time| u64::try_from(time.tv_sec()).ok()).unwrap_or(0)
 }
 
 fn ask(shared: &WorkerSettings, handle: &WorkerHandle, id: SessionId, question: Question) -> Option<Input> {

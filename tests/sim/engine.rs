@@ -309,15 +309,19 @@ impl SimEngine {
     }
 
     fn report(&mut self, index: usize, position: usize, events: &mut Vec<Event>) {
+        let input = self.take_report(index, position);
+        events.push(Event::Completed { id: self.conns[index].id, input });
+    }
+
+    fn take_report(&mut self, index: usize, position: usize) -> Input {
         let conn = &mut self.conns[index];
         let (_, mut input) = conn.ready.swap_remove(position);
         conn.reported(&input, self.now);
         if let Some(bug) = self.planted {
             bug.corrupt(conn.phase, &mut input);
         }
-        let id = conn.id;
         self.note(|| format!("#{index} <- {input:?}"));
-        events.push(Event::Completed { id, input });
+        input
     }
 
     /// Nothing can happen now: time passes.
@@ -369,14 +373,18 @@ impl Engine for SimEngine {
         self.base + self.now
     }
 
-    fn submit(&mut self, id: SessionId, output: Output) {
+    fn submit(&mut self, id: SessionId, output: Output) -> Option<Input> {
         let Some(index) = self.conn_of(id) else {
             self.violate("contract", format!("{output:?} for a connection that is closed"));
-            return;
+            return None;
         };
         self.note(|| format!("#{index} -> {output:?}"));
         let conn = &mut self.conns[index];
         let is_there = |side| side == Side::Tenant || conn.compute_socket.is_some();
+        let write_to = match output {
+            Output::Write { to, .. } | Output::SpliceOut { to, .. } => Some(to),
+            _ => None,
+        };
         let fault = match output {
             Output::Read(side) | Output::SpliceIn { from: side } if !is_there(side) => {
                 Some("a read without a socket")
@@ -409,8 +417,7 @@ impl Engine for SimEngine {
             }
             Output::ShutdownWrite(side) => {
                 let shut = std::mem::replace(&mut conn.operations[side as usize].shut, true);
-                let Some(socket) = conn.socket(side) else { return };
-                socket.to_peer.finish();
+                conn.socket(side)?.to_peer.finish();
                 shut.then_some("two FINs")
             }
             Output::Connect { within, .. } => {
@@ -447,8 +454,10 @@ impl Engine for SimEngine {
         if let Some(fault) = fault {
             self.violate("contract", format!("#{index}: {fault}"));
         }
+        let answer = write_to.and_then(|side| self.write_at_once(index, side));
         let result = oracle::check_bytes(&mut self.conns[index], &self.settings);
         self.check(result);
+        answer
     }
 
     fn wait(&mut self, deadline: Option<Instant>, events: &mut Vec<Event>) -> io::Result<()> {
@@ -520,6 +529,22 @@ impl SimEngine {
             }
             _ => writes.push_back(write),
         }
+    }
+
+    /// Some writes are done before `submit` returns.
+    fn write_at_once(&mut self, index: usize, side: Side) -> Option<Input> {
+        let conn = &mut self.conns[index];
+        if self.planted.is_some() || !conn.can_write(side) || self.rng.one_in(2) {
+            return None;
+        }
+        conn.write(side, self.now, &mut self.rng);
+        let is_answer = |input: &Input| match input {
+            Input::Written { to } | Input::Spliced { to } => *to == side,
+            Input::Failed(Failure::Write { to, .. }) => *to == side,
+            _ => false,
+        };
+        let position = conn.ready.iter().position(|(at, input)| *at <= self.now && is_answer(input))?;
+        Some(self.take_report(index, position))
     }
 }
 

@@ -25,6 +25,8 @@ pub(super) struct Socket {
     connecting: Option<Instant>,
     reading: Option<Reading>,
     writing: Option<Writing>,
+    /// It waits for its turn to be read
+    queued: bool,
 }
 
 /// How bytes are wanted.
@@ -64,6 +66,7 @@ impl Socket {
             connecting: None,
             reading: None,
             writing: None,
+            queued: false,
         })
     }
 
@@ -89,6 +92,17 @@ impl Socket {
     pub(super) fn start_reading(&mut self, how: Reading) {
         debug_assert!(self.reading.is_none(), "one read is open at a time");
         self.reading = Some(how);
+    }
+
+    /// Whether trying to read may bring something, and the queue of such sockets does not know it yet.
+    pub(super) fn enters_queue(&mut self) -> bool {
+        let enters = self.readable && self.reading.is_some() && !self.queued;
+        self.queued |= enters;
+        enters
+    }
+
+    pub(super) fn leaves_queue(&mut self) {
+        self.queued = false;
     }
 
     pub(super) fn start_writing(&mut self, what: Writing) {

@@ -361,7 +361,7 @@ impl Engine for UringEngine {
         Instant::now()
     }
 
-    fn submit(&mut self, id: SessionId, output: Output) {
+    fn submit(&mut self, id: SessionId, output: Output) -> Option<Input> {
         match output {
             Output::Read(side) => self.read(id, side),
             Output::SpliceIn { from } => self.splice_in(id, from),
@@ -374,6 +374,7 @@ impl Engine for UringEngine {
                 debug_assert!(false, "these are the worker's")
             }
         }
+        None
     }
 
     fn wait(&mut self, deadline: Option<Instant>, events: &mut Vec<Event>) -> io::Result<()> {
