@@ -190,6 +190,18 @@ impl Program {
             .count()
     }
 
+    /// The same, once the program has made what it makes at its start: it can be connected to before that.
+    pub(crate) fn sockets_at_rest(&self) -> usize {
+        let (mut sockets, mut same) = (self.sockets(), 0);
+        while same < 10 {
+            thread::sleep(Duration::from_millis(30));
+            let now = self.sockets();
+            same = if now == sockets { same + 1 } else { 0 };
+            sockets = now;
+        }
+        sockets
+    }
+
     /// Sends a signal and returns the exit status.
     pub(crate) fn end(&mut self, signal: Signal) -> i32 {
         kill(Pid::from_raw(i32::try_from(self.pid()).unwrap()), signal).unwrap();

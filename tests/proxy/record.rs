@@ -54,14 +54,18 @@ fn without_time(line: &str) -> String {
     format!("'{mark}{mark}{rest}")
 }
 
-/// The name of the only file that begins with `rec.`
+/// The name of the only file that begins with `rec.`; it is made off the session's path, so it may come later.
 fn only_recording(program: &Program) -> String {
-    let names = fs::read_dir(&program.directory).unwrap().map(|entry| entry.unwrap().file_name());
-    let names: Vec<_> = names.filter_map(|name| name.into_string().ok()).collect();
-    let [name] = names.iter().filter(|name| name.starts_with("rec.")).collect::<Vec<_>>()[..] else {
-        panic!("{names:?}")
-    };
-    name.clone()
+    let until = Instant::now() + Duration::from_secs(20);
+    loop {
+        let names = fs::read_dir(&program.directory).unwrap().map(|entry| entry.unwrap().file_name());
+        let names: Vec<_> = names.filter_map(|name| name.into_string().ok()).collect();
+        match names.iter().filter(|name| name.starts_with("rec.")).collect::<Vec<_>>()[..] {
+            [name] => return name.clone(),
+            [] if Instant::now() < until => std::thread::sleep(Duration::from_millis(20)),
+            _ => panic!("{names:?}"),
+        }
+    }
 }
 
 fn a_session_is_recorded_whole_and_readable_by_its_owner_only(engine: &str) {

@@ -101,7 +101,7 @@ fn what_a_tenant_sends_last_still_arrives(engine: &str) {
 
 fn a_tenant_that_vanishes_takes_its_console_along(engine: &str) {
     let program = Program::start(&Options::on(engine));
-    let before = program.sockets();
+    let before = program.sockets_at_rest();
     let (port, compute) = compute::serve(|mut stream| {
         compute::rfb_handshake(&mut stream);
         let mut rest = Vec::new();
