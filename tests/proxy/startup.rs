@@ -7,6 +7,7 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::admin;
 use super::client::Client;
 use super::program::{Options, Program, command, directory, free_port, run};
 
@@ -137,17 +138,29 @@ fn the_program_starts_with_its_database_away_and_finds_it_later(engine: &str) {
 }
 
 fn probes_leave_no_line_at_info(engine: &str) {
-    let program = Program::start(&Options::on(engine));
+    let own = "port_check = off\nadmin_socket = admin.sock";
+    let program = Program::start(&Options { own, ..Options::on(engine) });
     // The last line that a start leaves.
     program.wait_for_log("port_check = off");
+    let sessions = || {
+        let metrics = admin::metrics(&program);
+        let ended = metrics.lines().filter(|line| line.starts_with("consolegate_sessions_total{"));
+        let counts = ended.map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap());
+        counts.collect::<Vec<_>>()
+    };
+    assert!(!sessions().is_empty(), "{}", admin::metrics(&program));
     let before = program.log();
     for _ in 0..50 {
         drop(TcpStream::connect(program.address).unwrap());
+        let mut client = Client::connect(program.address);
+        client.send(b"HEAD / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        client.rest();
     }
     let mut client = Client::connect(program.address);
     client.send(b"GET / HTTP/1.0\r\n\r\n");
     client.rest();
     assert_eq!(program.log(), before);
+    assert!(sessions().iter().all(|count| *count == 0.0), "{}", admin::metrics(&program));
 }
 
 fn log_lines_have_oslo_logs_form(engine: &str) {
