@@ -12,7 +12,8 @@
 //! `directory` knows which consoles are open. `admin` shows that to operators, with probes and metrics.
 //!
 //! The thread runs a `tokio-uring` runtime where the kernel allows one, else plain tokio. It also takes the
-//! process' signals. [`token_tool`] is the subcommand `consolegate token`, which runs without any of this.
+//! process' signals. [`token_tool`] and [`options_tool`] are the subcommands `consolegate token` and `consolegate
+//! options`, which run without any of this.
 //!
 //! Nothing is contacted at start: with database and name servers down, the program serves its web files.
 //!
@@ -26,6 +27,7 @@ pub mod consoleauth;
 mod desk;
 mod directory;
 mod files;
+pub mod options_tool;
 mod recorder;
 mod resolve;
 pub mod rpc;

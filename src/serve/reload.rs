@@ -61,7 +61,7 @@ impl Reloader {
         if let Ok(before) = before {
             let _ = std::env::set_current_dir(before);
         }
-        config.map_err(|exit| shown(&exit.stderr))
+        config.map_err(|exit| exit.complaint())
     }
 
     fn apply(&mut self, config: Config, logger: &Logger) {
@@ -122,25 +122,5 @@ fn text(values: &Values, group: &str, name: &str) -> String {
         Value::Unset => "None".to_owned(),
         Value::Bool(on) => on.to_string(),
         value => value.to_string(),
-    }
-}
-
-/// What may be logged of a failure: a line of a file that cannot be parsed may hold a password.
-fn shown(stderr: &str) -> String {
-    let message = stderr.trim_end();
-    match message.split_once(": '") {
-        Some((what, _)) if message.starts_with("Failed to parse ") => what.to_owned(),
-        _ => message.to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_line_that_cannot_be_parsed_is_not_shown() {
-        let shown = shown("Failed to parse /f: at /f:2, No ':' or '=' found in assignment: 'p: 'w'\n");
-        assert_eq!(shown, "Failed to parse /f: at /f:2, No ':' or '=' found in assignment");
     }
 }

@@ -59,7 +59,11 @@ pub(super) fn overview() -> String {
     for program in Program::ALL {
         text.push_str(&format!("  {:<22}{} consoles\n", program.name(), program.console_type()));
     }
-    text.push_str("\nconsolegate --mode NAME --help shows the options of one.\n");
+    text.push_str(
+        "\nconsolegate --mode NAME --help shows the options of one.\n\nSubcommands, each with --help:\n\n  \
+         consolegate options   every option, its value and where that comes from\n  \
+         consolegate token     makes, lists and revokes console tokens, for demonstrations\n",
+    );
     text
 }
 
@@ -118,5 +122,6 @@ mod tests {
         for program in Program::ALL {
             assert!(overview().contains(program.name()));
         }
+        assert!(overview().contains("  consolegate options ") && overview().contains("  consolegate token "));
     }
 }

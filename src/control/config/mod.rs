@@ -52,6 +52,17 @@ pub struct Exit {
 }
 
 impl Exit {
+    /// What may be logged or passed on of the failure: a line of a file that cannot be parsed may hold a
+    /// password.
+    #[must_use]
+    pub fn complaint(&self) -> String {
+        let message = self.stderr.trim_end();
+        match message.split_once(": '") {
+            Some((what, _)) if message.starts_with("Failed to parse ") => what.to_owned(),
+            _ => message.to_owned(),
+        }
+    }
+
     fn done(stdout: String) -> Self {
         Self { status: 0, stdout, stderr: String::new() }
     }

@@ -571,3 +571,9 @@ fn what_may_be_repeated_adds_up() {
     let expected = ["a", "b", "c", "d,e"].map(str::to_owned).to_vec();
     assert_eq!(drivers.result, Ok(Value::List(expected)));
 }
+
+#[test]
+fn a_line_that_cannot_be_parsed_is_not_passed_on() {
+    let exit = Exit::config("Failed to parse /f: at /f:2, No ':' or '=' found in assignment: 'p: 'w'");
+    assert_eq!(exit.complaint(), "Failed to parse /f: at /f:2, No ':' or '=' found in assignment");
+}
