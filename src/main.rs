@@ -21,6 +21,9 @@ fn main() -> ExitCode {
             _ => {}
         }
     }
+    if config::asks_for_check(&argv) {
+        return serve::check(&argv);
+    }
     match config::load(&argv, &|name| std::env::var_os(name)) {
         Ok(config) => serve::serve(&config, argv),
         Err(exit) => {

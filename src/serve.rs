@@ -23,12 +23,14 @@ use consolegate::session::{LOG_TARGET, Limits, Security, Settings, TlsSettings, 
 use consolegate::telemetry::log::{self, Logger};
 use consolegate::telemetry::metrics::metrics;
 
+mod check;
 mod fork;
 mod notify;
 mod reload;
 mod report;
 mod supervise;
 
+pub(crate) use check::check;
 use fork::{Background, Forked};
 use notify::Notify;
 use reload::Reloader;

@@ -15,11 +15,13 @@
 
 use std::fmt::{self, Write};
 use std::fs;
+use std::io;
 use std::panic::{self, PanicHookInfo};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
+use nix::unistd::{AccessFlags, access};
 use thiserror::Error;
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
@@ -72,7 +74,7 @@ pub enum LogError {
     Config(#[from] ConfigError),
     /// The writer thread did not start
     #[error("the log writer could not be started: {0}")]
-    Thread(#[source] std::io::Error),
+    Thread(#[source] io::Error),
     /// Something else logs already
     #[error("logging was set up before")]
     Twice,
@@ -100,6 +102,44 @@ pub fn init(settings: &LogSettings) -> Result<Logger, LogError> {
     report_panics(logger.queue.clone());
     warn_of(settings, &warnings);
     Ok(logger)
+}
+
+/// What [`init`] would say of the settings, without opening or creating a file; else what is to be warned of.
+///
+/// # Errors
+///
+/// [`LogError`] when a file could not be opened or read.
+pub fn examine(settings: &LogSettings) -> Result<Vec<String>, LogError> {
+    match (&settings.config, &settings.file) {
+        (Some(path), _) => Ok(pyconfig::examine(path, settings)?),
+        (None, Some(path)) => {
+            setup::could_open(path)?;
+            Ok(Vec::new())
+        }
+        (None, None) => Ok(Vec::new()),
+    }
+}
+
+/// Whether a file could be appended to, or made where there is none; nothing is changed to find out.
+///
+/// # Errors
+///
+/// Why not, as opening the file would say it.
+pub fn could_write(path: &Path) -> io::Result<()> {
+    let path = std::path::absolute(path)?;
+    let (place, mode) = match fs::metadata(&path) {
+        Ok(found) if found.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
+        Ok(_) => (path.as_path(), AccessFlags::W_OK),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let parent = path.parent().unwrap_or(Path::new("/"));
+            if !fs::metadata(parent)?.is_dir() {
+                return Err(io::ErrorKind::NotADirectory.into());
+            }
+            (parent, AccessFlags::W_OK | AccessFlags::X_OK)
+        }
+        Err(error) => return Err(error),
+    };
+    Ok(access(place, mode)?)
 }
 
 /// The same for a subscriber of the caller's: a log, the layer that feeds it, and what is to be warned of.

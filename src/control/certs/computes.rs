@@ -28,7 +28,12 @@ pub struct ComputeTrust {
 }
 
 impl ComputeTrust {
-    fn load(&self) -> Result<Arc<ClientConfig>, CertificateError> {
+    /// Reads the files.
+    ///
+    /// # Errors
+    ///
+    /// [`CertificateError`], which names the file.
+    pub fn load(&self) -> Result<Arc<ClientConfig>, CertificateError> {
         let mut roots = RootCertStore::empty();
         let (added, _) = roots.add_parsable_certificates(certificates(&self.authorities)?);
         if added == 0 {

@@ -7,6 +7,9 @@ use super::options::{DEFAULT, OptionDef, options};
 use super::program::Program;
 use super::values::{Kind, python_repr};
 
+/// The flag that starts nothing.
+pub(super) const CHECK: &str = "--check";
+
 /// What stands on the command line, in its order.
 #[derive(Debug)]
 pub(super) enum Event {
@@ -44,6 +47,8 @@ enum Action {
     ConfigFile,
     ConfigDir,
     Mode,
+    /// `--check`, which decides before anything is parsed
+    Check,
     Help,
     Version,
     /// `--verbose`, which old releases had
@@ -64,7 +69,7 @@ impl Action {
             Self::ConfigFile => Takes::File,
             Self::ConfigDir => Takes::Directory,
             Self::Mode => Takes::OneOf(&Program::NAMES),
-            Self::Switch(..) | Self::Help | Self::Version | Self::Verbose => Takes::Nothing,
+            Self::Switch(..) | Self::Check | Self::Help | Self::Version | Self::Verbose => Takes::Nothing,
         }
     }
 
@@ -159,9 +164,12 @@ pub(super) fn flags(program: Program) -> Vec<Flag> {
     flags.sort_by(|a, b| {
         a.display_name().trim_start_matches('-').cmp(b.display_name().trim_start_matches('-'))
     });
-    // Whole only, so that it cannot make an abbreviation ambiguous that Nova's programs accept.
+    // Ours are whole only, so that they cannot make an abbreviation ambiguous that Nova's programs accept.
     let mode = Flag::new(Action::Mode, &["--mode"], "Behave as the program of that name");
     flags.push(mode.placeholder("NAME").whole_only());
+    let check =
+        Flag::new(Action::Check, &[CHECK], "Check options, files, database and message bus, and exit");
+    flags.push(check.whole_only());
     flags
 }
 
@@ -340,7 +348,7 @@ fn carry_out(flag: &Flag, value: String, line: &mut CommandLine) -> Result<(), S
         Action::Switch(option, on) => line.events.push(Event::Set { option, text: on.to_string() }),
         Action::ConfigFile => line.events.push(Event::ConfigFile(value)),
         Action::ConfigDir => line.events.push(Event::ConfigDir(value)),
-        Action::Mode => {}
+        Action::Mode | Action::Check => {}
         Action::Help => return Err(Stop::Help),
         Action::Version => return Err(Stop::Version),
         Action::Verbose => line.warnings.push(

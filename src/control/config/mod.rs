@@ -89,6 +89,25 @@ pub fn load(argv: &[OsString], environment: &Environment<'_>) -> Result<Config, 
     Config::check(&read(argv, environment)?)
 }
 
+/// Whether the command line asks for a check instead of a start.
+#[must_use]
+pub fn asks_for_check(argv: &[OsString]) -> bool {
+    // A flag that takes a value does not take this word for one, as with argparse.
+    argv.iter().skip(1).any(|argument| argument == argv::CHECK)
+}
+
+/// What [`load`] would make of it, and everything that is wrong with it. What is wrong counts as not set.
+///
+/// # Errors
+///
+/// [`Exit`] when help was asked for, or the command line or a file cannot be read at all.
+pub fn examine(argv: &[OsString], environment: &Environment<'_>) -> Result<(Config, Vec<String>), Exit> {
+    let (values, mut complaints) = resolve(argv, environment, false)?.usable_values();
+    let (config, exits) = Config::examine(&values);
+    complaints.extend(exits.iter().map(Exit::complaint));
+    Ok((config, complaints))
+}
+
 /// The first half of [`load`]: every option's value, before what they mean together is checked.
 ///
 /// # Errors

@@ -88,22 +88,33 @@ impl Survey {
     ///
     /// [`Exit`] with the first message of an option that the program reads.
     pub fn values(self) -> Result<Values, Exit> {
-        let mut values = BTreeMap::new();
-        let mut configured = Vec::new();
+        let (values, mut complaints) = self.usable_values();
+        if complaints.is_empty() { Ok(values) } else { Err(Exit::config(complaints.swap_remove(0))) }
+    }
+
+    /// The same with all messages. An option that has one has its default.
+    pub(super) fn usable_values(self) -> (Values, Vec<String>) {
+        let program = self.program;
+        let (mut values, mut configured, mut complaints) = (BTreeMap::new(), Vec::new(), Vec::new());
         let is_elsewhere = |one: &Resolved| matches!(one.effect, Effect::Elsewhere(_));
-        // oslo.config checks flags, but not what variables give them, before it reads anything.
-        let is_read_later =
-            |one: &Resolved| one.option.flag.is_none() || matches!(one.origin, Origin::Variable(_));
-        let mut options: Vec<_> = self.options.into_iter().filter(|one| !is_elsewhere(one)).collect();
-        options.sort_by_key(is_read_later);
-        for one in options {
+        for one in self.options.into_iter().filter(|one| !is_elsewhere(one)) {
             let key = (one.option.group, one.option.name);
-            values.insert(key, one.result.map_err(Exit::config)?);
-            if one.origin != Origin::Default {
-                configured.push(key);
+            match one.result {
+                Ok(value) => {
+                    values.insert(key, value);
+                    if one.origin != Origin::Default {
+                        configured.push(key);
+                    }
+                }
+                Err(complaint) => {
+                    complaints.push(complaint);
+                    let default = one.option.default_text(program);
+                    let default = default.and_then(|text| one.option.kind.parse(&text).ok());
+                    values.insert(key, default.unwrap_or_else(|| one.option.kind.unset()));
+                }
             }
         }
-        Ok(Values { program: self.program, values, configured, warnings: self.warnings })
+        (Values { program, values, configured, warnings: self.warnings }, complaints)
     }
 }
 

@@ -15,7 +15,7 @@ use super::format::{Format, PlainFormat};
 use super::journal::Journal;
 use super::levels::Levels;
 use super::pyliteral::{self, Literal};
-use super::setup::{Logger, Setup, open};
+use super::setup::{Logger, OpenError, Setup, could_open, open};
 use super::sink::{Handler, Sink};
 use super::syslog::{Address, Frame, Syslog};
 use crate::telemetry::{FACILITY_USER, LogSettings, Rotation, When, level};
@@ -45,6 +45,19 @@ pub(super) struct Loaded {
 
 /// Reads the file and opens what it names.
 pub(super) fn load(path: &Path, settings: &LogSettings, clock: &Clock) -> Result<Loaded, ConfigError> {
+    read(path, settings, &|path, rotation| open(path, rotation, clock))
+}
+
+/// Reads the file, and of the log files that it names looks only whether they could be opened.
+pub(super) fn examine(path: &Path, settings: &LogSettings) -> Result<Vec<String>, ConfigError> {
+    let closed = |path: &Path, _: Rotation| could_open(path).map(|()| Sink::Null);
+    read(path, settings, &closed).map(|loaded| loaded.warnings)
+}
+
+/// How log files are opened.
+type Opener<'a> = dyn Fn(&Path, Rotation) -> Result<Sink, OpenError> + 'a;
+
+fn read(path: &Path, settings: &LogSettings, opener: &Opener<'_>) -> Result<Loaded, ConfigError> {
     let mut text = String::new();
     let read = fs::File::open(path)
         .and_then(|file| file.take(FILE_BYTES_MAX).read_to_string(&mut text))
@@ -53,7 +66,7 @@ pub(super) fn load(path: &Path, settings: &LogSettings, clock: &Clock) -> Result
         if len == 0 {
             return Err(format!("{} is an empty file", path.display()));
         }
-        let mut reader = Reader { file: sections(&text)?, settings, clock, warnings: Vec::new() };
+        let mut reader = Reader { file: sections(&text)?, settings, opener, warnings: Vec::new() };
         let (setup, levels) = reader.read()?;
         Ok(Loaded { setup, levels, warnings: reader.warnings })
     });
@@ -114,7 +127,7 @@ fn sections(text: &str) -> Result<HashMap<String, Section>, String> {
 struct Reader<'a> {
     file: HashMap<String, Section>,
     settings: &'a LogSettings,
-    clock: &'a Clock,
+    opener: &'a Opener<'a>,
     warnings: Vec<String>,
 }
 
@@ -241,7 +254,7 @@ impl Reader<'_> {
 
     fn file(&self, arguments: &Arguments, rotation: Rotation) -> Result<Sink, String> {
         let path = arguments.text(0, "filename").ok_or("a file handler's arguments name no file")?;
-        open(Path::new(path), rotation, self.clock).map_err(|error| error.to_string())
+        (self.opener)(Path::new(path), rotation).map_err(|error| error.to_string())
     }
 }
 

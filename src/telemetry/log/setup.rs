@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use super::clock::Clock;
+use super::could_write;
 use super::file::LogFile;
 use super::format::Format;
 use super::journal::Journal;
@@ -120,4 +121,9 @@ pub(super) fn levels(settings: &LogSettings) -> Levels {
 pub(super) fn open(path: &std::path::Path, rotation: Rotation, clock: &Clock) -> Result<Sink, OpenError> {
     let file = LogFile::open(path, rotation, clock);
     file.map(Sink::File).map_err(|source| OpenError { path: path.to_path_buf(), source })
+}
+
+/// What [`open`] would say of the file, which stays as it is.
+pub(super) fn could_open(path: &std::path::Path) -> Result<(), OpenError> {
+    could_write(path).map_err(|source| OpenError { path: path.to_path_buf(), source })
 }

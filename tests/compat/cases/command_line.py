@@ -45,7 +45,7 @@ def version(side):
             "form": bool(re.fullmatch(r"\d+\.\d+\.\d+\n", launched.out()))}
 
 
-@case(differs={"--mode": D("D03", ours="listed")})
+@case(differs={flag: D("D03", ours="listed") for flag in ("--check", "--mode")})
 def help_lists_every_flag(side):
     """--help lists the same flags on both sides."""
     launched = side.run(["--help"])

@@ -96,7 +96,7 @@ pub struct Config {
 }
 
 /// Where to listen.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Listen {
     /// Address or name; empty for every address
     pub host: String,
@@ -124,22 +124,31 @@ impl Config {
     ///
     /// [`Exit`] with status 1, or 255 where Nova's program has that.
     pub(super) fn check(values: &Values) -> Result<Self, Exit> {
+        let (config, mut complaints) = Self::examine(values);
+        if complaints.is_empty() { Ok(config) } else { Err(complaints.swap_remove(0)) }
+    }
+
+    /// The same with everything that there is to complain of. What that concerns counts as not set.
+    pub(super) fn examine(values: &Values) -> (Self, Vec<Exit>) {
         let read = Read(values);
         let mut warnings = values.warnings.clone();
-        let certificate = tls::settings(&read, &mut warnings)?;
+        let mut complaints = Vec::new();
+        keep(tls::require(&read), &mut complaints);
+        let certificate = tls::settings(&read, &mut warnings, &mut complaints);
         let auth_schemes = auth_schemes(&read);
         let compute_trust = tls::compute_trust(&read, &auth_schemes, &mut warnings);
-        let web = check_web(&read)?;
+        let web = keep(check_web(&read), &mut complaints).flatten();
         let rpc_response_timeout = rpc_response_timeout(&read);
         let mut config = Self {
             program: values.program,
-            listen: listen(&read)?,
+            listen: keep(listen(&read), &mut complaints).unwrap_or_default(),
             web,
             database: database::settings(&read),
             port_check: if read.text(OWN, "port_check") == Some("off") {
                 PortCheck::Off
             } else {
-                PortCheck::Rpc(Box::new(messaging::settings(&read, &mut warnings)?))
+                let rpc = keep(messaging::settings(&read, &mut warnings), &mut complaints);
+                rpc.map_or(PortCheck::Off, |rpc| PortCheck::Rpc(Box::new(rpc)))
             },
             rpc_response_timeout,
             io_engine: match read.text(OWN, "io_engine") {
@@ -170,19 +179,19 @@ impl Config {
             certificate,
             compute_trust,
             ssl_only: read.is_on(DEFAULT, "ssl_only"),
-            record: record::path(&read)?,
+            record: keep(record::path(&read), &mut complaints).flatten(),
             enforce_session_timeout: read.is_on("consoleauth", "enforce_session_timeout"),
             ping_strict: read.is_on(OWN, "ping_strict"),
-            admin: admin::settings(&read)?,
+            admin: keep(admin::settings(&read), &mut complaints).unwrap_or_default(),
             limits: limits(&read, rpc_response_timeout),
-            log: log_settings(&read)?,
+            log: keep(log_settings(&read), &mut complaints).unwrap_or_default(),
             process: process_settings(&read),
             values: values.clone(),
             warnings,
         };
         config.warn();
         config.warnings.extend(record::warning(&read));
-        Ok(config)
+        (config, complaints)
     }
 
     fn warn(&mut self) {
@@ -209,6 +218,10 @@ impl Config {
             ));
         }
     }
+}
+
+fn keep<T>(result: Result<T, Exit>, complaints: &mut Vec<Exit>) -> Option<T> {
+    result.map_err(|exit| complaints.push(exit)).ok()
 }
 
 fn check_web(read: &Read<'_>) -> Result<Option<PathBuf>, Exit> {

@@ -3,24 +3,32 @@
 
 use std::path::Path;
 
-use super::{DEFAULT, Exit, OWN, Read};
+use super::{DEFAULT, Exit, OWN, Read, keep};
 use crate::control::certs::{CertificateSettings, Ciphers, ComputeTrust, MinimumVersion};
 use crate::proto::rfb::AuthScheme;
 
-/// How TLS is spoken, with what there is to say about it.
-pub(super) fn settings(read: &Read<'_>, warnings: &mut Vec<String>) -> Result<CertificateSettings, Exit> {
+/// With `ssl_only` there has to be a certificate.
+pub(super) fn require(read: &Read<'_>) -> Result<(), Exit> {
     let cert = read.text(DEFAULT, "cert").unwrap_or_default();
     // Serving in the clear what was meant for TLS alone would be worse than not starting. The text and status
     // of nova/cmd/baseproxy.py.
     if read.is_on(DEFAULT, "ssl_only") && !Path::new(cert).exists() {
         return Err(Exit::failed(255, format!("SSL only and {cert} not found")));
     }
-    let ciphers = match read.text("console", "ssl_ciphers") {
-        None => Ciphers::default(),
-        Some(text) => Ciphers::parse(text).map_err(|error| {
-            Exit::config(format!("Value for option ssl_ciphers from group console is not valid: {error}"))
-        })?,
-    };
+    Ok(())
+}
+
+/// How TLS is spoken, with what there is to say about it.
+pub(super) fn settings(
+    read: &Read<'_>,
+    warnings: &mut Vec<String>,
+    complaints: &mut Vec<Exit>,
+) -> CertificateSettings {
+    let ciphers = read.text("console", "ssl_ciphers").map_or_else(|| Ok(Ciphers::default()), Ciphers::parse);
+    let ciphers = ciphers.map_err(|error| {
+        Exit::config(format!("Value for option ssl_ciphers from group console is not valid: {error}"))
+    });
+    let ciphers = keep(ciphers, complaints).unwrap_or_default();
     if !ciphers.unknown.is_empty() {
         let unknown = ciphers.unknown.join(", ");
         warnings.push(format!("[console] ssl_ciphers names what this program does not speak: {unknown}."));
@@ -35,12 +43,12 @@ pub(super) fn settings(read: &Read<'_>, warnings: &mut Vec<String>) -> Result<Ce
         }
         _ => MinimumVersion::Tls12,
     };
-    Ok(CertificateSettings {
+    CertificateSettings {
         cert: read.path(DEFAULT, "cert").unwrap_or_default(),
         key: read.path(DEFAULT, "key"),
         minimum,
         ciphers,
-    })
+    }
 }
 
 /// How VeNCrypt is spoken, if `schemes` list it and there are authorities.
