@@ -1,0 +1,167 @@
+//! One fault after the other, in the same process.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::peers::{Peer, wait_until};
+use crate::program::Program;
+use crate::world::{Fate, HOST, Live, World, open};
+
+/// What a look-up may take, and a call, in seconds.
+const BOUND: u64 = 4;
+
+/// Look-up and call together, and what a machine that is busy with other tests adds.
+const BOUND_OF_A_SESSION: Duration = Duration::from_secs(2 * BOUND + 20);
+
+on_both_engines! {
+    nobody_is_there_at_first,
+    each_fault_costs_new_sessions_a_bounded_wait_and_open_ones_nothing,
+}
+
+/// What goes wrong, and what the log then says: of each line's ways to say it, one.
+struct Fault {
+    name: &'static str,
+    harm: fn(&mut World),
+    mend: fn(&mut World),
+    causes: &'static [&'static [&'static str]],
+}
+
+const FAULTS: &[Fault] = &[
+    Fault {
+        name: "the database stops",
+        harm: |world| drop(world.database.command("stop")),
+        mend: |world| drop(world.database.command("start")),
+        causes: &[&["could not connect to the database: "], &["Connection refused"]],
+    },
+    Fault {
+        name: "the database crashes",
+        harm: |world| drop(world.database.command("kill")),
+        mend: |world| drop(world.database.command("start")),
+        causes: &[&["could not connect to the database: "], &["Connection refused"]],
+    },
+    Fault {
+        name: "the database goes silent",
+        harm: |world| drop(world.database.command("pause")),
+        mend: |world| drop(world.database.command("resume")),
+        causes: &[
+            &["SQL connection failed: the database did not answer a query within "],
+            &["could not connect to the database: no answer within "],
+        ],
+    },
+    Fault {
+        name: "the broker stops",
+        harm: |world| drop(world.broker.command("stop")),
+        mend: |world| drop(world.broker.command("start")),
+        causes: &[
+            // A broker that is stopped may be gone before its farewell is read.
+            &[
+                "ended the connection: 320 CONNECTION_FORCED",
+                "ended the connection: Connection reset by peer",
+            ],
+            &["validate_console_port on host1 failed: the message bus could not be reached: "],
+            &["Connection refused"],
+        ],
+    },
+    Fault {
+        name: "the broker goes silent",
+        harm: |world| drop(world.broker.command("pause")),
+        mend: |world| drop(world.broker.command("resume")),
+        causes: &[&[
+            "validate_console_port on host1 failed: the broker did not take the request in time",
+            "validate_console_port on host1 failed: timed out waiting for a reply from compute.host1",
+        ]],
+    },
+    Fault {
+        name: "the compute service ends",
+        harm: |world| drop(world.compute.take()),
+        mend: |world| world.compute = Some(Peer::nova(&world.broker, HOST, &[])),
+        causes: &[&[
+            "validate_console_port on host1 failed: timed out waiting for a reply from compute.host1",
+        ]],
+    },
+];
+
+/// Waits until what was logged from `start` on says all of `causes`.
+fn wait_for_causes(program: &Program, start: usize, fault: &str, causes: &[&[&str]]) {
+    for ways in causes {
+        wait_until(&format!("{fault}: {ways:?} in the log"), || {
+            ways.iter().any(|cause| program.log()[start..].contains(cause))
+        });
+    }
+}
+
+fn each_fault_costs_new_sessions_a_bounded_wait_and_open_ones_nothing(engine: &str) {
+    let mut world = World::new();
+    let program = world.proxy(engine, BOUND);
+    world.wait_for_admission(&program);
+    let live = Live::open(&program, &world.token(&program).text);
+    for Fault { name, harm, mend, causes } in FAULTS {
+        let token = world.token(&program).text;
+        let start = program.log().len();
+        harm(&mut world);
+        let (fate, took) = open(&program, &token);
+        assert_eq!(fate, Fate::Refused, "{name}");
+        assert!(took < BOUND_OF_A_SESSION, "{name}: {took:?}");
+        wait_for_causes(&program, start, name, causes);
+        live.assert_goes_on(name);
+        mend(&mut world);
+        world.wait_for_admission(&program);
+        live.assert_goes_on(name);
+    }
+    late_and_lost_replies(&world, &program);
+    live.close();
+    let log = program.log();
+    // The first host of `transport_url`, whichever that was for us, is met at the latest when the other is away.
+    let dead = format!("AMQP server on 127.0.0.1:{} is unreachable: Connection refused", world.dead_port);
+    assert!(log.contains(&dead), "{log}");
+    assert!(!log.contains("pa55-wort") && !log.contains(&world.database.text("/password")), "{log}");
+    assert!(!log.contains("panicked"), "{log}");
+}
+
+/// A reply that comes when nobody waits for it any more.
+fn late_and_lost_replies(world: &World, program: &Program) {
+    let compute = world.compute.as_ref().unwrap();
+    let start = program.log().len();
+    let late = world.token(program);
+    compute.answers(&late.instance, &json!(["delay", BOUND + 2]));
+    let (fate, took) = open(program, &late.text);
+    assert_eq!(fate, Fate::Refused);
+    assert!(took >= Duration::from_secs(BOUND - 1) && took < BOUND_OF_A_SESSION, "{took:?}");
+    let causes: &[&[&str]] =
+        &[&["timed out waiting for a reply from compute.host1"], &["No calling threads waiting for msg_id"]];
+    wait_for_causes(program, start, "a late reply", causes);
+    compute.answers(&late.instance, &json!(["true"]));
+    assert_eq!(open(program, &late.text).0, Fate::Admitted, "the same token, later");
+}
+
+fn nobody_is_there_at_first(engine: &str) {
+    let world = World::new();
+    world.database.command("stop");
+    world.broker.command("stop");
+    let program = world.proxy(engine, BOUND);
+    let refused = |token: &str, causes: &[&[&str]]| {
+        let start = program.log().len();
+        let (fate, took) = open(&program, token);
+        assert_eq!(fate, Fate::Refused);
+        assert!(took < BOUND_OF_A_SESSION, "{took:?}");
+        wait_for_causes(&program, start, "at first", causes);
+    };
+    refused("any", &[&["could not connect to the database: "], &["Connection refused"]]);
+    world.database.command("start");
+    let token = world.token(&program).text;
+    wait_until("the database is found", || {
+        refused(&token, &[]);
+        program.log().contains("the message bus could not be reached: ")
+    });
+    world.broker.command("start");
+    world.wait_for_admission(&program);
+    let port = world.broker.text("/port");
+    for cause in [
+        format!("AMQP server on 127.0.0.1:{} is unreachable: Connection refused", world.dead_port),
+        format!("AMQP server on 127.0.0.1:{port} is unreachable: Connection refused"),
+        "SQL connection failed: ".to_owned(),
+    ] {
+        assert!(program.log().contains(&cause), "{cause}:\n{}", program.log());
+    }
+}

@@ -1,0 +1,25 @@
+//! Many logins at once against pools that nobody has used yet.
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+use crate::client::Client;
+use crate::world::{BUSY, World};
+
+on_both_engines! {
+    five_hundred_logins_at_once_find_cold_pools,
+}
+
+fn five_hundred_logins_at_once_find_cold_pools(engine: &str) {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    // Both ends of each session are ours.
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
+    let world = World::new();
+    let program = world.proxy(engine, BUSY.as_secs());
+    let token = world.token(&program).text;
+    let mut clients: Vec<_> =
+        (0..500).map(|_| Client::upgrade(program.address, &format!("/?token={token}"), &[])).collect();
+    for client in &mut clients {
+        client.stream.set_read_timeout(Some(BUSY)).unwrap();
+        assert_eq!(client.read_frame(), (0x82, b"hello".to_vec()), "{}", program.log());
+    }
+}
