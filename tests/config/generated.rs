@@ -44,9 +44,11 @@ const REASONS: &[Reason] = &[
     (
         "a reference to an old name has the option's value; oslo.config misses what stands under the new one",
         |case, found| {
-            let references = ["$logdir", "$vnc_enabled", "$console_allowed_origins"];
+            let references = ["$logdir", "$vnc_enabled", "$console_allowed_origins", "$console_token_ttl"];
             let is_one = case.files.iter().any(|(_, text)| references.iter().any(|one| text.contains(one)));
-            is_one && found.option == "DEFAULT.tempdir"
+            // It also counts as the warning about that name.
+            let is_warned_of_before = found.ours == format!("{} under an old name", found.theirs);
+            is_one && (found.option == "DEFAULT.tempdir" || is_warned_of_before)
         },
     ),
     ("a secret is not copied into what may be shown", |_, found| found.ours.contains("$transport_url")),
@@ -412,10 +414,12 @@ impl Coverage {
                 }
                 Outcome::Read { options, .. } => match &options[&key(option)].result {
                     Ok(_) => drop(self.taken.insert(key(option))),
-                    Err(error) if error.starts_with("Value for option ") => {
+                    Err(error)
+                        if error.starts_with(&format!("Value for option {} ", option.shown_name())) =>
+                    {
                         self.refused.insert(key(option));
                     }
-                    // A reference to nothing, which any text may hold.
+                    // A reference to nothing or to what is wrong, which any text may hold.
                     Err(_) => {}
                 },
             }

@@ -97,7 +97,12 @@ impl Survey {
         let program = self.program;
         let (mut values, mut configured, mut complaints) = (BTreeMap::new(), Vec::new(), Vec::new());
         let is_elsewhere = |one: &Resolved| matches!(one.effect, Effect::Elsewhere(_));
-        for one in self.options.into_iter().filter(|one| !is_elsewhere(one)) {
+        // oslo.config checks flags, but not what variables give them, before it reads anything.
+        let is_read_later =
+            |one: &Resolved| one.option.flag.is_none() || matches!(one.origin, Origin::Variable(_));
+        let mut options: Vec<_> = self.options.into_iter().filter(|one| !is_elsewhere(one)).collect();
+        options.sort_by_key(is_read_later);
+        for one in options {
             let key = (one.option.group, one.option.name);
             match one.result {
                 Ok(value) => {
