@@ -197,6 +197,68 @@ fn each_missing_file_is_a_line() {
 }
 
 #[test]
+fn what_tls_needs_is_looked_at() {
+    let mut site = Site::new("tls");
+    site.conf.push_str("[vnc]\nauth_schemes = vencrypt\nvencrypt_ca_certs = /nonexistent/ca.pem\n");
+    site.one_failure(&["certificates for computes", "/nonexistent/ca.pem"]);
+    site.replace("/nonexistent/ca.pem", site.directory.join("cert.pem").to_str().unwrap());
+    let (status, lines) = site.check();
+    assert_eq!(status, 0, "{lines:#?}");
+    // The key of another certificate.
+    let key = site.directory.join("key.pem");
+    let openssl = Command::new("openssl").args(["genrsa", "-out"]).arg(&key).arg("2048").output().unwrap();
+    assert!(openssl.status.success());
+    site.one_failure(&["certificate for browsers", "cert.pem"]);
+}
+
+#[test]
+fn a_wrong_transport_url_is_one_complaint_and_no_bus_is_no_failure() {
+    let mut site = Site::new("bus");
+    site.replace("transport_url = rabbit:", "transport_url = kafka:");
+    let (status, lines) = site.check();
+    let bus = |lines: &[String]| lines.iter().filter(|line| line.contains("message bus")).count();
+    assert!(status == 1 && bus(&lines) == 0, "{lines:#?}");
+    assert!(
+        lines
+            .iter()
+            .any(|line| line.starts_with("FAILED  configuration: ") && line.contains("transport_url"))
+    );
+    site.conf.push_str("port_check = off\n");
+    let (status, lines) = site.check();
+    assert!(status == 0 && bus(&lines) == 1, "{lines:#?}");
+}
+
+/// Every system call that could do it, by strace(1); what is gone again before the end is seen too.
+#[test]
+fn nothing_is_listened_on_and_no_file_is_made_meanwhile() {
+    let site = Site::new("strace");
+    let conf = site.directory.join("nova.conf");
+    fs::write(&conf, &site.conf).unwrap();
+    let trace = site.directory.join("trace");
+    let calls =
+        "trace=listen,openat,open,creat,mkdir,mkdirat,mknod,mknodat,unlink,unlinkat,rename,renameat2,connect";
+    let output = Command::new("strace")
+        .args(["-f", "-e", calls, "-o"])
+        .arg(&trace)
+        .arg(env!("CARGO_BIN_EXE_consolegate"))
+        .args(["--mode", "nova-novncproxy", "--check", "--config-file"])
+        .arg(&conf)
+        .env_clear()
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    let trace = fs::read_to_string(&trace).unwrap();
+    // It did look at the database and the broker.
+    for port in [mariadb().text("/port"), rabbitmq().text("/port")] {
+        assert!(trace.contains(&format!("htons({port})")), "{trace}");
+    }
+    let forbidden = ["listen(", "creat(", "O_CREAT", "mkdir", "mknod", "unlink", "rename"];
+    let made: Vec<&str> =
+        trace.lines().filter(|line| forbidden.iter().any(|word| line.contains(word))).collect();
+    assert!(made.is_empty(), "{made:#?}");
+}
+
+#[test]
 fn every_wrong_option_is_a_line() {
     let mut site = Site::new("options");
     site.conf.push_str("workers = many\nadmin_listen = nonsense\n[console]\nssl_ciphers = NOT-A-CIPHER\n");
