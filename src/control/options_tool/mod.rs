@@ -1,6 +1,6 @@
 //! `consolegate options`: what every option is, and what it came to on this machine.
 //!
-//! [`reference`] is docs/CONFIGURATION.md; `tests/options.rs` keeps that file current.
+//! [`reference()`] is docs/CONFIGURATION.md; `tests/options.rs` keeps that file current.
 //!
 //! The JSON is an interface; a key may be added, none is taken away or changes its meaning:
 //!
