@@ -5,10 +5,13 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
@@ -21,6 +24,7 @@ on_both_engines! {
     plain_and_tls_share_the_port,
     old_versions_and_other_ciphers_are_refused,
     a_renewed_certificate_serves_the_next_handshake_and_sessions_go_on,
+    renewals_and_reloads_under_load_lose_no_session_and_no_line,
     nothing_is_said_to_plain_clients_with_ssl_only_or_to_tls_without_a_certificate,
     megabytes_go_both_ways_under_tls,
     a_handshake_that_stalls_is_given_up,
@@ -43,8 +47,18 @@ impl Pair {
 
     /// Makes a new pair and lets `put` write both files.
     fn write(directory: &Path, put: impl Fn(&Path, &str)) -> CertificateDer<'static> {
+        Self::write_known(directory, put, |_| ())
+    }
+
+    /// The same; `know` hears of the certificate before anybody can be served with it.
+    fn write_known(
+        directory: &Path,
+        put: impl Fn(&Path, &str),
+        know: impl FnOnce(&CertificateDer<'static>),
+    ) -> CertificateDer<'static> {
         let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
         let signed = rcgen::generate_simple_self_signed(names).unwrap();
+        know(signed.cert.der());
         put(&directory.join("cert.pem"), &signed.cert.pem());
         put(&directory.join("key.pem"), &signed.signing_key.serialize_pem());
         signed.cert.der().clone()
@@ -69,8 +83,15 @@ impl Drop for Pair {
 
 /// A connection that trusts this certificate alone.
 pub(crate) fn connect(address: SocketAddr, certificate: &CertificateDer<'static>) -> std::io::Result<Tls> {
+    connect_to_any(address, std::slice::from_ref(certificate))
+}
+
+/// A connection that trusts each of these certificates.
+fn connect_to_any(address: SocketAddr, certificates: &[CertificateDer<'static>]) -> std::io::Result<Tls> {
     let mut roots = RootCertStore::empty();
-    roots.add(certificate.clone()).unwrap();
+    for certificate in certificates {
+        roots.add(certificate.clone()).unwrap();
+    }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -161,14 +182,9 @@ fn a_renewed_certificate_serves_the_next_handshake_and_sessions_go_on(engine: &s
             thread::sleep(Duration::from_millis(50));
         }
     };
-    let copied = Pair::write(&pair.directory, |name, pem| fs::write(name, pem).unwrap());
-    wait_for(&copied);
+    wait_for(&Pair::write(&pair.directory, copied));
     echo(2);
-    let renamed = Pair::write(&pair.directory, |name, pem| {
-        let beside = name.with_extension("new");
-        fs::write(&beside, pem).unwrap();
-        fs::rename(&beside, name).unwrap();
-    });
+    let renamed = Pair::write(&pair.directory, renamed);
     wait_for(&renamed);
     echo(3);
     // A broken pair changes nothing but the log.
@@ -179,6 +195,90 @@ fn a_renewed_certificate_serves_the_next_handshake_and_sessions_go_on(engine: &s
     drop(live);
     compute.join().unwrap();
     assert!(program.log().contains("SSL/TLS (wss://) WebSocket connection"), "{}", program.log());
+}
+
+fn copied(name: &Path, pem: &str) {
+    fs::write(name, pem).unwrap();
+}
+
+fn renamed(name: &Path, pem: &str) {
+    let beside = name.with_extension("new");
+    fs::write(&beside, pem).unwrap();
+    fs::rename(&beside, name).unwrap();
+}
+
+/// Every handshake gets the old pair or the new one, whatever is half written; each connection's number is on
+/// one last line.
+fn renewals_and_reloads_under_load_lose_no_session_and_no_line(engine: &str) {
+    let pair = Pair::new();
+    let mut program = pair.start(engine, "debug = true", "");
+    let (port, compute) = compute::serve(|mut stream| {
+        compute::rfb_handshake(&mut stream);
+        let mut byte = [0];
+        while let Ok(1) = stream.read(&mut byte) {
+            stream.write_all(&byte).unwrap();
+        }
+    });
+    let token = program.token("novnc", port, 600);
+    let mut live = Client::over(connect(program.address, &pair.certificate).unwrap())
+        .upgraded(&format!("/?token={token}"), &[]);
+    live.rfb_handshake();
+    let known = Mutex::new(vec![pair.certificate.clone()]);
+    let done = AtomicBool::new(false);
+    let served = thread::scope(|scope| {
+        let (address, pid, known, done) = (program.address, program.pid(), &known, &done);
+        let load = scope.spawn(move || {
+            let mut served = 0;
+            while !done.load(Ordering::Relaxed) {
+                let trusted = known.lock().unwrap().clone();
+                // One that has come in the meantime is not among them: then again, with all of them.
+                let attempt = connect_to_any(address, &trusted);
+                let again = || known.lock().unwrap().len() > trusted.len();
+                match attempt {
+                    Ok(mut stream) => {
+                        stream.write_all(b"GET /x HTTP/1.0\r\n\r\n").unwrap();
+                        let mut answer = Vec::new();
+                        stream.read_to_end(&mut answer).unwrap();
+                        assert!(answer.starts_with(b"HTTP/1.1 405 "));
+                        served += 1;
+                    }
+                    Err(why) => assert!(again(), "{why}"),
+                }
+            }
+            served
+        });
+        for round in 0..20_u8 {
+            let put = if round % 2 == 0 { copied } else { renamed };
+            Pair::write_known(&pair.directory, put, |new| known.lock().unwrap().push(new.clone()));
+            for reload in 0..5 {
+                kill(Pid::from_raw(i32::try_from(pid).unwrap()), Signal::SIGHUP).unwrap();
+                let byte = round * 5 + reload;
+                live.frame(2, &[byte]);
+                assert_eq!(live.read_frame(), (0x82, vec![byte]));
+            }
+        }
+        // The last of them comes to be served.
+        let newest = known.lock().unwrap().last().unwrap().clone();
+        let until = Instant::now() + Duration::from_secs(20);
+        while connect(address, &newest).is_err() {
+            assert!(Instant::now() < until, "the newest certificate is not served");
+            thread::sleep(Duration::from_millis(50));
+        }
+        done.store(true, Ordering::Relaxed);
+        load.join().unwrap()
+    });
+    assert!(served > 20, "{served} connections");
+    drop(live);
+    compute.join().unwrap();
+    assert_eq!(program.end(Signal::SIGTERM), 0);
+    let log = program.log();
+    let closed = log.lines().filter_map(|line| line.split_once(": connection closed"));
+    let mut numbers: Vec<u64> =
+        closed.map(|(before, _)| before.rsplit(' ').next().unwrap().parse().unwrap()).collect();
+    numbers.sort_unstable();
+    let all: Vec<u64> = (1..=numbers.len() as u64).collect();
+    assert!(numbers == all, "lines are lost or doubled: {numbers:?}");
+    assert!(!log.contains("were lost"), "{log}");
 }
 
 fn nothing_is_said_to_plain_clients_with_ssl_only_or_to_tls_without_a_certificate(engine: &str) {
