@@ -8,7 +8,7 @@ use rustls::crypto::aws_lc_rs;
 use rustls::{ClientConfig, RootCertStore};
 use tracing::{error, info};
 
-use super::watch::{Certificates, Watched};
+use super::watch::{Certificates, Watched, When};
 use super::{AnyName, CertificateError, certificates, missing, private_key, unusable};
 use crate::proto::tls::TlsConnector;
 use crate::session::LOG_TARGET;
@@ -88,22 +88,26 @@ impl Watched for ForComputes {
         files
     }
 
-    fn reload(&mut self, is_first: bool) {
+    fn reload(&mut self, when: When) -> bool {
         match self.trust.load() {
             Ok(config) => {
                 self.connector.replace(Some(config));
-                if !is_first {
+                if when != When::First {
                     let path = self.trust.authorities.display();
                     info!(target: LOG_TARGET, "certificates for compute nodes were read anew, with {path}");
                     metrics().cert_reload.of(Outcome::Ok).add(1);
                 }
+                true
             }
             Err(reason) => {
-                let kept = if self.connector.is_ready() { "; those before stay in use" } else { "" };
-                error!(target: LOG_TARGET, "certificates for compute nodes: {reason}{kept}");
-                if !is_first {
+                if when != When::Changed {
+                    let kept = if self.connector.is_ready() { "; those before stay in use" } else { "" };
+                    error!(target: LOG_TARGET, "certificates for compute nodes: {reason}{kept}");
+                }
+                if when == When::Settled {
                     metrics().cert_reload.of(Outcome::Failed).add(1);
                 }
+                false
             }
         }
     }

@@ -2,8 +2,7 @@
 //!
 //! Nova reads the files for each connection (websockify `websockifyserver.py`, `do_handshake`;
 //! `nova/console/rfb/authvencrypt.py`), so renewing them takes no restart. Here they are looked at once a second,
-//! and new ones serve the handshakes from then on. A broken file changes nothing but the log: half of a copy is
-//! seen now and then.
+//! and new ones serve the handshakes from then on. A broken file changes nothing but the log.
 
 mod any_name;
 mod ciphers;
@@ -27,7 +26,7 @@ pub(super) use self::any_name::AnyName;
 pub use self::ciphers::{Ciphers, NoCipherLeft};
 pub use self::computes::ComputeTrust;
 pub use self::watch::Certificates;
-use self::watch::Watched;
+use self::watch::{Watched, When};
 use crate::proto::tls::TlsAcceptor;
 use crate::session::LOG_TARGET;
 use crate::telemetry::labels::Outcome;
@@ -153,31 +152,35 @@ impl Watched for ForBrowsers {
             .collect()
     }
 
-    fn reload(&mut self, is_first: bool) {
+    fn reload(&mut self, when: When) -> bool {
         let path = self.settings.cert.display();
         if !self.settings.cert.exists() {
             self.acceptor.replace(None);
             metrics().cert_not_after.set(0);
-            if !is_first {
+            if when != When::First {
                 info!(target: LOG_TARGET, "certificate {path} is gone: TLS is refused until it is there again");
             }
-            return;
+            return true;
         }
         match self.settings.load() {
             Ok(certificate) => {
                 self.acceptor.replace(Some(certificate.config));
                 metrics().cert_not_after.set(certificate.not_after.unwrap_or(0).cast_unsigned());
-                if !is_first {
+                if when != When::First {
                     info!(target: LOG_TARGET, "certificate {path} was read anew");
                     metrics().cert_reload.of(Outcome::Ok).add(1);
                 }
+                true
             }
             Err(reason) => {
-                let kept = if self.acceptor.is_ready() { "; the one before stays in use" } else { "" };
-                error!(target: LOG_TARGET, "certificate: {reason}{kept}");
-                if !is_first {
+                if when != When::Changed {
+                    let kept = if self.acceptor.is_ready() { "; the one before stays in use" } else { "" };
+                    error!(target: LOG_TARGET, "certificate: {reason}{kept}");
+                }
+                if when == When::Settled {
                     metrics().cert_reload.of(Outcome::Failed).add(1);
                 }
+                false
             }
         }
     }
