@@ -76,7 +76,7 @@ fn a_daemon_listens_when_its_parent_ends_and_has_let_go_of_everything() {
     assert!(fields[0] != i32::try_from(std::process::id()).unwrap(), "it is still our child");
     assert!(fields[2] != pid, "it leads a session, and could get a terminal");
     assert_eq!(fields[3], 0, "it has a terminal");
-    assert!(log().contains("  - Backgrounding (daemon)"), "{}", log());
+    wait_for("its line", || log().contains("  - Backgrounding (daemon)"));
 
     // Paths are still those of the directory it was started in.
     let config = fs::read_to_string(directory.join("nova.conf")).unwrap();
