@@ -269,6 +269,8 @@ fn every_wrong_option_is_a_line() {
     for words in ["many", "admin_listen", "ssl_ciphers", "perhaps"] {
         assert!(failed.iter().any(|line| line.contains(words)), "{words}: {lines:#?}");
     }
+    let is_one = |line: &String| ["ok ", "FAILED ", "warning "].iter().any(|word| line.starts_with(word));
+    assert!(lines.iter().all(is_one), "{lines:#?}");
     assert!(lines.iter().any(|line| line.starts_with("ok      database")), "{lines:#?}");
 }
 

@@ -46,7 +46,9 @@ impl<W: Write> Report<W> {
             Ok(found) => writeln!(self.out, "ok      {what}: {found}"),
             Err(cause) => {
                 self.failed = true;
-                writeln!(self.out, "FAILED  {what}: {cause}")
+                // Some of oslo.config's messages have two lines.
+                let cause: Vec<_> = cause.lines().map(str::trim).collect();
+                writeln!(self.out, "FAILED  {what}: {}", cause.join(" "))
             }
         };
     }
