@@ -249,10 +249,10 @@ fn renewed_authorities_serve_the_next_console(engine: &str) {
     let program = start(engine, &pki.options(&mixed, None));
     see_it_fail(&mut open(&program, guest.port));
     fs::write(mixed.file("ca-cert"), "").unwrap();
-    program.wait_for_log("ca-cert.pem holds no certificate; those before stay in use");
+    program.wait_for_log("ca-cert.pem holds no certificate; the one before stays in use");
     let both = [&mixed, &pki.ours].map(|authority| fs::read_to_string(authority.file("ca-cert")).unwrap());
     fs::write(mixed.file("ca-cert"), both.concat()).unwrap();
-    program.wait_for_log("certificates for compute nodes were read anew");
+    program.wait_for_log("ca-cert.pem was read anew");
     see_the_screen(&mut open(&program, guest.port));
 }
 

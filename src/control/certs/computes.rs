@@ -3,17 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::client::{Resumption, WebPkiServerVerifier};
-use rustls::crypto::aws_lc_rs;
+use rustls::client::Resumption;
 use rustls::{ClientConfig, RootCertStore};
-use tracing::{error, info};
 
-use super::watch::{Certificates, Watched, When};
-use super::{AnyName, CertificateError, certificates, missing, private_key, unusable};
+use super::pem::{certificates, missing, private_key, unusable};
+use super::watch::{Certificates, Found, Watched};
+use super::{CertificateError, client_of};
 use crate::proto::tls::TlsConnector;
-use crate::session::LOG_TARGET;
-use crate::telemetry::labels::Outcome;
-use crate::telemetry::metrics::metrics;
 
 /// Where the certificates are, and how far they are checked.
 #[derive(Clone, Debug)]
@@ -39,18 +35,8 @@ impl ComputeTrust {
         if added == 0 {
             return Err(missing(&self.authorities, "certificate of an authority"));
         }
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()
+        let builder = client_of(rustls::ALL_VERSIONS, roots, self.verify_host)
             .map_err(|source| unusable(&self.authorities, source))?;
-        let builder = if self.verify_host {
-            builder.with_root_certificates(roots)
-        } else {
-            let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build();
-            let verifier = verifier
-                .map_err(|error| unusable(&self.authorities, rustls::Error::General(error.to_string())))?;
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyName(verifier)))
-        };
         let mut config = match &self.client {
             None => builder.with_no_client_auth(),
             Some((cert, key)) => builder
@@ -81,6 +67,10 @@ impl Certificates {
 }
 
 impl Watched for ForComputes {
+    fn what(&self) -> String {
+        format!("compute nodes' authority {}", self.trust.authorities.display())
+    }
+
     fn files(&self) -> Vec<&Path> {
         let client = self.trust.client.as_ref().map(|(cert, key)| [cert, key]);
         let mut files = vec![self.trust.authorities.as_path()];
@@ -88,27 +78,12 @@ impl Watched for ForComputes {
         files
     }
 
-    fn reload(&mut self, when: When) -> bool {
-        match self.trust.load() {
-            Ok(config) => {
-                self.connector.replace(Some(config));
-                if when != When::First {
-                    let path = self.trust.authorities.display();
-                    info!(target: LOG_TARGET, "certificates for compute nodes were read anew, with {path}");
-                    metrics().cert_reload.of(Outcome::Ok).add(1);
-                }
-                true
-            }
-            Err(reason) => {
-                if when != When::Changed {
-                    let kept = if self.connector.is_ready() { "; those before stay in use" } else { "" };
-                    error!(target: LOG_TARGET, "certificates for compute nodes: {reason}{kept}");
-                }
-                if when == When::Settled {
-                    metrics().cert_reload.of(Outcome::Failed).add(1);
-                }
-                false
-            }
-        }
+    fn is_in_use(&self) -> bool {
+        self.connector.is_ready()
+    }
+
+    fn read(&mut self) -> Result<Found, CertificateError> {
+        self.connector.replace(Some(self.trust.load()?));
+        Ok(Found::Anew)
     }
 }

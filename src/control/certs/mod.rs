@@ -4,36 +4,31 @@
 //! `nova/console/rfb/authvencrypt.py`), so renewing them takes no restart. Here they are looked at once a second,
 //! and new ones serve the handshakes from then on. A broken file changes nothing but the log.
 
-mod any_name;
 mod ciphers;
+mod client;
 mod computes;
+mod pem;
 mod validity;
 mod watch;
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::ServerConfig;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use thiserror::Error;
-use tracing::{error, info};
 
-pub(super) use self::any_name::AnyName;
 pub use self::ciphers::{Ciphers, NoCipherLeft};
+pub(super) use self::client::client_of;
 pub use self::computes::ComputeTrust;
+use self::pem::unusable;
+pub(super) use self::pem::{certificates, private_key};
 pub use self::watch::Certificates;
-use self::watch::{Watched, When};
+use self::watch::{Found, Watched};
 use crate::proto::tls::TlsAcceptor;
-use crate::session::LOG_TARGET;
-use crate::telemetry::labels::Outcome;
 use crate::telemetry::metrics::metrics;
-
-/// Longest file that is read: chains are a few KiB.
-const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// Where the certificate is, and how it may be used.
 #[derive(Clone, Debug)]
@@ -67,6 +62,14 @@ pub enum CertificateError {
         path: String,
         /// What the kernel said
         source: io::Error,
+    },
+    /// A file is longer than any of its kind.
+    #[error("{path} is longer than {bytes_max} bytes")]
+    TooLong {
+        /// Which file
+        path: String,
+        /// The most that is read
+        bytes_max: u64,
     },
     /// A file holds no PEM of that kind.
     #[error("{path} holds no {what}")]
@@ -144,6 +147,10 @@ impl Certificates {
 }
 
 impl Watched for ForBrowsers {
+    fn what(&self) -> String {
+        format!("certificate {}", self.settings.cert.display())
+    }
+
     fn files(&self) -> Vec<&Path> {
         [Some(&self.settings.cert), self.settings.key.as_ref()]
             .into_iter()
@@ -152,62 +159,19 @@ impl Watched for ForBrowsers {
             .collect()
     }
 
-    fn reload(&mut self, when: When) -> bool {
-        let path = self.settings.cert.display();
+    fn is_in_use(&self) -> bool {
+        self.acceptor.is_ready()
+    }
+
+    fn read(&mut self) -> Result<Found, CertificateError> {
         if !self.settings.cert.exists() {
             self.acceptor.replace(None);
             metrics().cert_not_after.set(0);
-            if when != When::First {
-                info!(target: LOG_TARGET, "certificate {path} is gone: TLS is refused until it is there again");
-            }
-            return true;
+            return Ok(Found::Gone);
         }
-        match self.settings.load() {
-            Ok(certificate) => {
-                self.acceptor.replace(Some(certificate.config));
-                metrics().cert_not_after.set(certificate.not_after.unwrap_or(0).cast_unsigned());
-                if when != When::First {
-                    info!(target: LOG_TARGET, "certificate {path} was read anew");
-                    metrics().cert_reload.of(Outcome::Ok).add(1);
-                }
-                true
-            }
-            Err(reason) => {
-                if when != When::Changed {
-                    let kept = if self.acceptor.is_ready() { "; the one before stays in use" } else { "" };
-                    error!(target: LOG_TARGET, "certificate: {reason}{kept}");
-                }
-                if when == When::Settled {
-                    metrics().cert_reload.of(Outcome::Failed).add(1);
-                }
-                false
-            }
-        }
+        let certificate = self.settings.load()?;
+        self.acceptor.replace(Some(certificate.config));
+        metrics().cert_not_after.set(certificate.not_after.unwrap_or(0).cast_unsigned());
+        Ok(Found::Anew)
     }
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, CertificateError> {
-    let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(FILE_BYTES_MAX).read_to_end(&mut bytes));
-    read.map(|_| bytes)
-        .map_err(|source| CertificateError::Unreadable { path: path.display().to_string(), source })
-}
-
-/// The certificates of a file, at least one.
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
-    let pem = read(path)?;
-    let all: Vec<_> = CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>().unwrap_or_default();
-    if all.is_empty() { Err(missing(path, "certificate")) } else { Ok(all) }
-}
-
-fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, CertificateError> {
-    PrivateKeyDer::from_pem_slice(&read(path)?).map_err(|_| missing(path, "private key without a passphrase"))
-}
-
-fn unusable(path: &Path, source: rustls::Error) -> CertificateError {
-    CertificateError::Unusable { path: path.display().to_string(), source }
-}
-
-fn missing(path: &Path, what: &'static str) -> CertificateError {
-    CertificateError::Missing { path: path.display().to_string(), what }
 }

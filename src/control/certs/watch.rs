@@ -5,22 +5,47 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
+use tracing::{error, info};
+
+use super::CertificateError;
+use crate::session::LOG_TARGET;
+use crate::telemetry::labels::Outcome;
+use crate::telemetry::metrics::metrics;
+
 /// How often the files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Files that belong together, and who uses them.
 pub(super) trait Watched: Send {
+    /// What they are, as the log has it.
+    fn what(&self) -> String;
+
     /// Which files, whether they are there or not.
     fn files(&self) -> Vec<&Path>;
 
-    /// Reads them and says whether they can be used. Blocks. What cannot be used is complained of, but not when
-    /// they have only just changed: half of a copy, or one file of a pair, is seen now and then.
-    fn reload(&mut self, when: When) -> bool;
+    /// Whether something that was read from them is in use.
+    fn is_in_use(&self) -> bool;
+
+    /// Reads them and takes them into use. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// They cannot be used; what was in use before still is.
+    fn read(&mut self) -> Result<Found, CertificateError>;
+}
+
+/// What there was to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// Others than before, in use from now on
+    Anew,
+    /// Nothing, and nothing is in use any more
+    Gone,
 }
 
 /// When files are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum When {
+enum When {
     /// At the start
     First,
     /// They are others than at the last look
@@ -78,7 +103,32 @@ impl Certificates {
             Some(_) => return,
         };
         self.seen = Some(seen);
-        self.unusable = !self.watched.reload(when) && when == When::Changed;
+        self.unusable = self.read(when).is_err() && when == When::Changed;
+    }
+
+    /// Files that have only just changed are not complained of: half of a copy, or one file of a pair, is seen now
+    /// and then.
+    fn read(&mut self, when: When) -> Result<(), ()> {
+        let result = self.watched.read();
+        let what = self.watched.what();
+        match (&result, when) {
+            (Ok(_), When::First) | (Err(_), When::Changed) => {}
+            (Ok(Found::Anew), _) => {
+                info!(target: LOG_TARGET, "{what} was read anew");
+                metrics().cert_reload.of(Outcome::Ok).add(1);
+            }
+            (Ok(Found::Gone), _) => {
+                info!(target: LOG_TARGET, "{what} is gone: TLS is refused until it is there again")
+            }
+            (Err(reason), _) => {
+                let kept = if self.watched.is_in_use() { "; the one before stays in use" } else { "" };
+                error!(target: LOG_TARGET, "{what}: {reason}{kept}");
+                if when == When::Settled {
+                    metrics().cert_reload.of(Outcome::Failed).add(1);
+                }
+            }
+        }
+        result.map(drop).map_err(drop)
     }
 }
 
@@ -89,27 +139,37 @@ fn stamp(path: &Path) -> Option<Stamp> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
     use std::sync::{Arc, Mutex};
 
     use super::*;
 
-    /// A file whose text can be used when it is "good", and how it was read.
-    struct File(std::path::PathBuf, Arc<Mutex<Vec<(When, bool)>>>);
+    /// A file whose text can be used when it is "good", and whether it could be, at each reading.
+    struct File(PathBuf, Arc<Mutex<Vec<bool>>>);
 
     impl Watched for File {
+        fn what(&self) -> String {
+            "the file".to_owned()
+        }
+
         fn files(&self) -> Vec<&Path> {
             vec![&self.0]
         }
 
-        fn reload(&mut self, when: When) -> bool {
+        fn is_in_use(&self) -> bool {
+            true
+        }
+
+        fn read(&mut self) -> Result<Found, CertificateError> {
             let good = fs::read_to_string(&self.0).is_ok_and(|text| text == "good");
-            self.1.lock().unwrap().push((when, good));
-            good
+            self.1.lock().unwrap().push(good);
+            let missing = CertificateError::Missing { path: String::new(), what: "good" };
+            if good { Ok(Found::Anew) } else { Err(missing) }
         }
     }
 
     #[test]
-    fn what_cannot_be_used_is_read_once_more_when_it_has_settled() {
+    fn what_cannot_be_used_is_complained_of_when_it_has_settled() {
         let path = std::env::temp_dir().join(format!("consolegate-watch-{}", std::process::id()));
         let reads = Arc::default();
         fs::write(&path, "good").unwrap();
@@ -118,17 +178,19 @@ mod tests {
             if let Some(text) = text {
                 fs::write(&path, text).unwrap();
             }
+            let complaints = || metrics().cert_reload.of(Outcome::Failed).get();
+            let before = complaints();
             certificates.look();
-            std::mem::take(&mut *reads.lock().unwrap())
+            (std::mem::take(&mut *reads.lock().unwrap()), complaints() - before)
         };
-        assert_eq!(looks(None), [(When::First, true)]);
-        assert_eq!(looks(Some("half of it")), [(When::Changed, false)]);
+        assert_eq!(looks(None), (vec![true], 0));
+        assert_eq!(looks(Some("half of it")), (vec![false], 0));
         // The other half has come: nobody hears of the first.
-        assert_eq!(looks(Some("good")), [(When::Changed, true)]);
-        assert_eq!(looks(None), []);
-        assert_eq!(looks(Some("broken")), [(When::Changed, false)]);
-        assert_eq!(looks(None), [(When::Settled, false)]);
-        assert_eq!(looks(None), []);
+        assert_eq!(looks(Some("good")), (vec![true], 0));
+        assert_eq!(looks(None), (vec![], 0));
+        assert_eq!(looks(Some("broken")), (vec![false], 0));
+        assert_eq!(looks(None), (vec![false], 1));
+        assert_eq!(looks(None), (vec![], 0));
         fs::remove_file(&path).unwrap();
     }
 }

@@ -41,8 +41,8 @@ impl fmt::Display for SecurityType {
     }
 }
 
-/// How many types of a list are printed. The rest are counted.
-const TYPES_SHOWN_MAX: usize = 8;
+/// How many items of a compute node's list are printed. The rest are counted.
+const ITEMS_SHOWN_MAX: usize = 8;
 
 /// The types that the compute node offered, in its order: 1 to 255 of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,12 +63,7 @@ impl SecurityTypes {
 
 impl fmt::Display for SecurityTypes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = self.0.len().min(TYPES_SHOWN_MAX);
-        write_list(f, self.0.iter().take(shown).map(|number| SecurityType(*number)))?;
-        match self.0.len() - shown {
-            0 => Ok(()),
-            more => write!(f, " and {more} more"),
-        }
+        write_cut(f, self.0.iter().map(|number| SecurityType(*number)))
     }
 }
 
@@ -126,10 +121,23 @@ impl fmt::Display for AuthSchemes {
     }
 }
 
-fn write_list(f: &mut fmt::Formatter<'_>, types: impl Iterator<Item = SecurityType>) -> fmt::Result {
-    for (index, security_type) in types.enumerate() {
+/// The first few of a list that a compute node may have made long.
+pub(super) fn write_cut(
+    f: &mut fmt::Formatter<'_>,
+    items: impl ExactSizeIterator<Item: fmt::Display>,
+) -> fmt::Result {
+    let count = items.len();
+    write_list(f, items.take(ITEMS_SHOWN_MAX))?;
+    match count.saturating_sub(ITEMS_SHOWN_MAX) {
+        0 => Ok(()),
+        more => write!(f, " and {more} more"),
+    }
+}
+
+fn write_list(f: &mut fmt::Formatter<'_>, items: impl Iterator<Item: fmt::Display>) -> fmt::Result {
+    for (index, item) in items.enumerate() {
         let comma = if index == 0 { "" } else { ", " };
-        write!(f, "{comma}{security_type}")?;
+        write!(f, "{comma}{item}")?;
     }
     Ok(())
 }

@@ -15,6 +15,7 @@ use std::fmt;
 use super::error::RfbError;
 use super::inbox::Inbox;
 use super::message::{Message, Transmit};
+use super::security::write_cut;
 use crate::proto::Side;
 
 /// The one version that is spoken. 0.1 has sub-types of one byte, and nobody runs it.
@@ -60,9 +61,6 @@ impl fmt::Display for Subtype {
     }
 }
 
-/// How many sub-types of a list are printed. The rest are counted.
-const SUBTYPES_SHOWN_MAX: usize = 8;
-
 /// The sub-types that a compute node offered, in its order: 0 to 255 of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subtypes(Box<[Subtype]>);
@@ -80,14 +78,7 @@ impl fmt::Display for Subtypes {
         if self.0.is_empty() {
             return f.write_str("none at all");
         }
-        for (index, subtype) in self.0.iter().take(SUBTYPES_SHOWN_MAX).enumerate() {
-            let comma = if index == 0 { "" } else { ", " };
-            write!(f, "{comma}{subtype}")?;
-        }
-        match self.0.len().saturating_sub(SUBTYPES_SHOWN_MAX) {
-            0 => Ok(()),
-            more => write!(f, " and {more} more"),
-        }
+        write_cut(f, self.0.iter())
     }
 }
 

@@ -1,15 +1,41 @@
-//! Certificates of a known authority for whatever name they are.
+//! Clients of servers that are known by their authorities.
 
 use std::sync::Arc;
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WantsClientCert, WebPkiServerVerifier};
+use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
+use rustls::{
+    CertificateError, ClientConfig, ConfigBuilder, DigitallySignedStruct, Error, RootCertStore,
+    SignatureScheme, SupportedProtocolVersion,
+};
+
+/// A client that speaks these versions and trusts these authorities, with or without a look at the name that is
+/// in a server's certificate.
+///
+/// # Errors
+///
+/// There is no authority.
+pub(in crate::control) fn client_of(
+    versions: &[&'static SupportedProtocolVersion],
+    roots: RootCertStore,
+    names_count: bool,
+) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, Error> {
+    let provider = Arc::new(default_provider());
+    let builder =
+        ClientConfig::builder_with_provider(Arc::clone(&provider)).with_protocol_versions(versions)?;
+    if names_count {
+        return Ok(builder.with_root_certificates(roots));
+    }
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build();
+    let verifier = verifier.map_err(|error| Error::General(error.to_string()))?;
+    Ok(builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyName(verifier))))
+}
 
 /// Checks all that rustls checks, but for the name.
 #[derive(Debug)]
-pub(in crate::control) struct AnyName(pub(in crate::control) Arc<WebPkiServerVerifier>);
+struct AnyName(Arc<WebPkiServerVerifier>);
 
 impl ServerCertVerifier for AnyName {
     fn verify_server_cert(
