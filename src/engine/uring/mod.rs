@@ -366,7 +366,9 @@ impl Engine for UringEngine {
             Output::Read(side) => self.read(id, side),
             Output::SpliceIn { from } => self.splice_in(id, from),
             Output::Write { to, chunk } => self.write(id, to, chunk),
-            Output::SpliceOut { to, header, .. } => self.splice_out(id, to, PipedFrame::new(header)),
+            Output::SpliceOut { to, header, .. } => {
+                return self.splice_out(id, to, PipedFrame::new(header));
+            }
             Output::ShutdownWrite(side) => self.shut_down_write(id, side),
             Output::Connect { address, within } => self.connect(id, address, within),
             Output::Close(_) => self.close(id),

@@ -38,9 +38,9 @@ impl UringEngine {
         }
     }
 
-    /// Sends a frame header and what is in the pipe.
-    pub(super) fn splice_out(&mut self, id: SessionId, to: Side, mut frame: PipedFrame) {
-        let Some(connection) = self.connections.live(id) else { return };
+    /// Sends a frame header and what is in the pipe. None if some of it has to wait.
+    pub(super) fn splice_out(&mut self, id: SessionId, to: Side, mut frame: PipedFrame) -> Option<Input> {
+        let connection = self.connections.live(id)?;
         let mut pipe = connection.pipe.take();
         let socket = connection.socket(to);
         debug_assert!(socket.sending.is_none(), "one write is open at a time");
@@ -54,7 +54,7 @@ impl UringEngine {
             socket.sending = Some(self.ring.start(Operation::Poll { id, side: to, awaited }));
             connection.pipe = pipe;
             connection.started(1);
-            return;
+            return None;
         }
         let fin_due = std::mem::take(&mut socket.fin_due);
         if let Some(pipe) = pipe {
@@ -63,13 +63,10 @@ impl UringEngine {
         if fin_due {
             self.shut_down_write(id, to);
         }
-        self.report(
-            id,
-            match sent {
-                Ok(_) => Input::Spliced { to },
-                Err(source) => Input::Failed(Failure::Write { to, source }),
-            },
-        );
+        Some(match sent {
+            Ok(_) => Input::Spliced { to },
+            Err(source) => Input::Failed(Failure::Write { to, source }),
+        })
     }
 
     /// Goes on with what waited for a socket.
@@ -87,8 +84,10 @@ impl UringEngine {
             }
             Readiness::Writable => {
                 socket.sending = None;
-                if let Some(frame) = socket.piped.take() {
-                    self.splice_out(id, side, frame);
+                if let Some(frame) = socket.piped.take()
+                    && let Some(input) = self.splice_out(id, side, frame)
+                {
+                    self.report(id, input);
                 }
             }
         }
