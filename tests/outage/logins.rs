@@ -22,4 +22,12 @@ fn five_hundred_logins_at_once_find_cold_pools(engine: &str) {
         client.stream.set_read_timeout(Some(BUSY)).unwrap();
         assert_eq!(client.read_frame(), (0x82, b"hello".to_vec()), "{}", program.log());
     }
+    // All of them go on, and so do those that come now.
+    for client in &mut clients {
+        client.frame(2, b"all is well");
+        assert_eq!(client.read_frame(), (0x82, b"all is well".to_vec()));
+    }
+    world.wait_for_admission(&program);
+    let log = program.log();
+    assert!(!log.contains("refused a token") && !log.contains("panicked"), "{log}");
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -159,22 +159,8 @@ fn old_versions_and_other_ciphers_are_refused(engine: &str) {
 fn a_renewed_certificate_serves_the_next_handshake_and_sessions_go_on(engine: &str) {
     let pair = Pair::new();
     let program = pair.start(engine, "", "");
-    let (port, compute) = compute::serve(|mut stream| {
-        compute::rfb_handshake(&mut stream);
-        let mut byte = [0];
-        while let Ok(1) = stream.read(&mut byte) {
-            stream.write_all(&byte).unwrap();
-        }
-    });
-    let token = program.token("novnc", port, 600);
-    let mut live = Client::over(connect(program.address, &pair.certificate).unwrap())
-        .upgraded(&format!("/?token={token}"), &[]);
-    live.rfb_handshake();
-    let mut echo = |byte: u8| {
-        live.frame(2, &[byte]);
-        assert_eq!(live.read_frame(), (0x82, vec![byte]));
-    };
-    echo(1);
+    let mut live = Live::open(&program, &pair);
+    live.echo(1);
     let wait_for = |certificate: &CertificateDer<'static>| {
         let until = Instant::now() + Duration::from_secs(20);
         while connect(program.address, certificate).is_err() {
@@ -183,18 +169,50 @@ fn a_renewed_certificate_serves_the_next_handshake_and_sessions_go_on(engine: &s
         }
     };
     wait_for(&Pair::write(&pair.directory, copied));
-    echo(2);
+    live.echo(2);
     let renamed = Pair::write(&pair.directory, renamed);
     wait_for(&renamed);
-    echo(3);
+    live.echo(3);
     // A broken pair changes nothing but the log.
     fs::write(pair.directory.join("key.pem"), "no key").unwrap();
     program.wait_for_log("key.pem holds no private key without a passphrase; the one before stays in use");
     assert!(connect(program.address, &renamed).is_ok());
-    echo(4);
-    drop(live);
-    compute.join().unwrap();
+    live.echo(4);
+    live.vanish();
     assert!(program.log().contains("SSL/TLS (wss://) WebSocket connection"), "{}", program.log());
+}
+
+/// An open VNC console under TLS, which echoes bytes.
+struct Live {
+    tenant: Client<Tls>,
+    compute: JoinHandle<()>,
+}
+
+impl Live {
+    fn open(program: &Program, pair: &Pair) -> Self {
+        let (port, compute) = compute::serve(|mut stream| {
+            compute::rfb_handshake(&mut stream);
+            let mut byte = [0];
+            while let Ok(1) = stream.read(&mut byte) {
+                stream.write_all(&byte).unwrap();
+            }
+        });
+        let token = program.token("novnc", port, 600);
+        let mut tenant = Client::over(connect(program.address, &pair.certificate).unwrap())
+            .upgraded(&format!("/?token={token}"), &[]);
+        tenant.rfb_handshake();
+        Self { tenant, compute }
+    }
+
+    fn echo(&mut self, byte: u8) {
+        self.tenant.frame(2, &[byte]);
+        assert_eq!(self.tenant.read_frame(), (0x82, vec![byte]));
+    }
+
+    fn vanish(self) {
+        drop(self.tenant);
+        self.compute.join().unwrap();
+    }
 }
 
 fn copied(name: &Path, pem: &str) {
@@ -212,17 +230,7 @@ fn renamed(name: &Path, pem: &str) {
 fn renewals_and_reloads_under_load_lose_no_session_and_no_line(engine: &str) {
     let pair = Pair::new();
     let mut program = pair.start(engine, "debug = true", "");
-    let (port, compute) = compute::serve(|mut stream| {
-        compute::rfb_handshake(&mut stream);
-        let mut byte = [0];
-        while let Ok(1) = stream.read(&mut byte) {
-            stream.write_all(&byte).unwrap();
-        }
-    });
-    let token = program.token("novnc", port, 600);
-    let mut live = Client::over(connect(program.address, &pair.certificate).unwrap())
-        .upgraded(&format!("/?token={token}"), &[]);
-    live.rfb_handshake();
+    let mut live = Live::open(&program, &pair);
     let known = Mutex::new(vec![pair.certificate.clone()]);
     let done = AtomicBool::new(false);
     let served = thread::scope(|scope| {
@@ -252,9 +260,7 @@ fn renewals_and_reloads_under_load_lose_no_session_and_no_line(engine: &str) {
             Pair::write_known(&pair.directory, put, |new| known.lock().unwrap().push(new.clone()));
             for reload in 0..5 {
                 kill(Pid::from_raw(i32::try_from(pid).unwrap()), Signal::SIGHUP).unwrap();
-                let byte = round * 5 + reload;
-                live.frame(2, &[byte]);
-                assert_eq!(live.read_frame(), (0x82, vec![byte]));
+                live.echo(round * 5 + reload);
             }
         }
         // The last of them comes to be served.
@@ -268,8 +274,7 @@ fn renewals_and_reloads_under_load_lose_no_session_and_no_line(engine: &str) {
         load.join().unwrap()
     });
     assert!(served > 20, "{served} connections");
-    drop(live);
-    compute.join().unwrap();
+    live.vanish();
     assert_eq!(program.end(Signal::SIGTERM), 0);
     let log = program.log();
     let closed = log.lines().filter_map(|line| line.split_once(": connection closed"));

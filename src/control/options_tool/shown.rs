@@ -18,7 +18,8 @@ pub(super) fn text(survey: &Survey) -> String {
         let value = match &one.result {
             Ok(Value::Unset) => "value    (unset)".to_owned(),
             Ok(value) => format!("value    {}", as_in_a_file(value)),
-            Err(reason) => format!("ERROR    {reason}"),
+            // Some of oslo.config's messages have two lines.
+            Err(reason) => format!("ERROR    {}", reason.replace('\n', " ")),
         };
         let _ = write!(
             text,

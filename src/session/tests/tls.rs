@@ -4,26 +4,26 @@ use std::io::{Read, Write};
 
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, SupportedProtocolVersion};
 
 use super::*;
 
 const HEAD_REQUEST: &[u8] = b"HEAD /vnc.html HTTP/1.1\r\nHost: console.example\r\n\r\n";
 
-/// Settings with a certificate, and a client that trusts it.
-fn with_certificate() -> (Settings, ClientConnection) {
-    let mut settings = Settings::for_console(ConsoleType::Serial);
-    let signed = rcgen::generate_simple_self_signed(["console.example".to_owned()]).unwrap();
+/// A server of that name, which speaks these versions, and a client that trusts it.
+pub(super) fn trusting(
+    name: &str,
+    versions: &[&'static SupportedProtocolVersion],
+) -> (Arc<ServerConfig>, Arc<ClientConfig>) {
+    let signed = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
     let key = PrivateKeyDer::try_from(signed.signing_key.serialize_der()).unwrap();
     let provider = Arc::new(aws_lc_rs::default_provider());
     let server = ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(versions)
         .unwrap()
         .with_no_client_auth()
         .with_single_cert(vec![signed.cert.der().clone()], key)
         .unwrap();
-    settings.tls.acceptor.replace(Some(Arc::new(server)));
-    settings.tls.cert = "/etc/nova/cert.pem".into();
     let mut roots = RootCertStore::empty();
     roots.add(signed.cert.der().clone()).unwrap();
     let client = ClientConfig::builder_with_provider(provider)
@@ -31,8 +31,17 @@ fn with_certificate() -> (Settings, ClientConnection) {
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
+    (Arc::new(server), Arc::new(client))
+}
+
+/// Settings with a certificate, and a client that trusts it.
+fn with_certificate() -> (Settings, ClientConnection) {
+    let mut settings = Settings::for_console(ConsoleType::Serial);
+    let (server, client) = trusting("console.example", rustls::ALL_VERSIONS);
+    settings.tls.acceptor.replace(Some(server));
+    settings.tls.cert = "/etc/nova/cert.pem".into();
     let name = ServerName::try_from("console.example").unwrap();
-    (settings, ClientConnection::new(Arc::new(client), name).unwrap())
+    (settings, ClientConnection::new(client, name).unwrap())
 }
 
 /// Lets client and session talk until neither has anything to say, in pieces of `piece` bytes. Returns the

@@ -2,13 +2,10 @@
 
 use std::io::{Read, Write};
 
-use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::PrivateKeyDer;
-use rustls::{
-    ClientConfig, RootCertStore, ServerConfig, ServerConnection, SupportedProtocolVersion, version,
-};
+use rustls::{ServerConnection, SupportedProtocolVersion, version};
 
 use super::conversation::*;
+use super::tls::trusting;
 use super::*;
 use crate::proto::rfb::AuthScheme;
 
@@ -19,25 +16,10 @@ const BEFORE_TLS: &[u8] = b"\0\x02\0\x01\0\0\x01\x04\x01";
 fn trusted(version: &'static SupportedProtocolVersion) -> (Settings, ServerConnection) {
     let mut settings = vnc();
     settings.security = Security::Rfb(vec![AuthScheme::VeNCrypt]);
-    let signed = rcgen::generate_simple_self_signed(["compute-1.example".to_owned()]).unwrap();
-    let key = PrivateKeyDer::try_from(signed.signing_key.serialize_der()).unwrap();
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let server = ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_protocol_versions(&[version])
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![signed.cert.der().clone()], key)
-        .unwrap();
-    let mut roots = RootCertStore::empty();
-    roots.add(signed.cert.der().clone()).unwrap();
-    let client = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    let (server, client) = trusting("compute-1.example", &[version]);
     settings.vencrypt.verify_host = true;
-    settings.vencrypt.connector.replace(Some(Arc::new(client)));
-    (settings, ServerConnection::new(Arc::new(server)).unwrap())
+    settings.vencrypt.connector.replace(Some(client));
+    (settings, ServerConnection::new(server).unwrap())
 }
 
 /// A session whose compute node has agreed on everything before TLS, and which has sent its hello.
