@@ -108,6 +108,13 @@ class Launched:
     def out(self):
         return self.out_path.read_text(errors="replace")
 
+    def says(self, text, seconds=10):
+        """Whether its log holds this. A line may come later than what its cause looks like from outside."""
+        try:
+            return bool(until(lambda: text in self.out(), f"log line {text!r}", seconds))
+        except TimeoutError:
+            return False
+
     def err(self):
         return self.err_path.read_text(errors="replace")
 

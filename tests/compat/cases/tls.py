@@ -73,7 +73,7 @@ def only(side):
             wire.send(request("/app.js"))
             plain = wire.rest()[0].decode()
         return {"plain": plain, **over_tls(launched.port),
-                "said": "non-SSL connection received but disallowed" in launched.out()}
+                "said": launched.says("non-SSL connection received but disallowed")}
     finally:
         launched.stop()
 
@@ -96,7 +96,7 @@ def without_certificate(side):
         seen = over_tls(launched.port)
         plain = get(side, "/app.js", kind="passing", method="HEAD")["status"]
         return {**seen, "plain": plain,
-                "said": "SSL connection but '/nowhere/cert.pem' not found" in launched.out()}
+                "said": launched.says("SSL connection but '/nowhere/cert.pem' not found")}
     finally:
         launched.stop()
 
