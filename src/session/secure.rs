@@ -118,11 +118,18 @@ impl Secure {
             }
             Input::Ended { from } if from == self.side => {
                 self.wire_reading = false;
+                if self.is_tenants_handshake() {
+                    // What Nova logs, in OpenSSL's words.
+                    tracing::info!(target: LOG_TARGET, "{}: EOF occurred in violation of protocol", cx.peer.ip());
+                }
                 self.ended = true;
                 self.tell_end();
             }
             Input::Failed(Failure::Read { from, source }) if from == self.side => {
                 self.wire_reading = false;
+                if self.is_tenants_handshake() {
+                    tracing::info!(target: LOG_TARGET, "handler exception: {source} (from {})", cx.peer.ip());
+                }
                 if std::mem::take(&mut self.read_wanted) {
                     self.feed.push_back(Input::Failed(Failure::Read { from, source }));
                 } else {
@@ -187,6 +194,11 @@ impl Secure {
             Some(error) => self.violated(cx, error, out),
         }
         over
+    }
+
+    /// Whether this is a tenant that has neither ended its handshake nor been given up: Nova has a line for it.
+    fn is_tenants_handshake(&self) -> bool {
+        self.side == Side::Tenant && self.handshaking && !self.failed
     }
 
     /// The peer broke TLS. Our alert is on the way.

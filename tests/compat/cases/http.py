@@ -203,6 +203,19 @@ def body_is_not_the_next_request(side):
     return raw(side, first + hidden)
 
 
+@case(differs={"first": D("D62", "HTTP/1.1 100", "HTTP/1.1 200")})
+def expectation(side):
+    """A client that asks for 100 before it sends a body, and has none to send."""
+    return {"first": get(side, "/app.js", fields=[("Expect", "100-continue")])["status"]}
+
+
+@case(differs={"first": D("D62", "HTTP/1.1 100", "HTTP/1.1 400")})
+def expectation_of_a_body(side):
+    """The same with a body, which Nova asks for and never reads."""
+    fields = [("Expect", "100-continue"), ("Content-Length", "7")]
+    return {"first": get(side, "/app.js", fields=fields)["status"]}
+
+
 @case(differs=refused_here("D15"))
 def bare_line_feeds(side):
     return get(side, "/app.js", end="\n")

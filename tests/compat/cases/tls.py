@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import socket
 import ssl
 
 from cases.common import get, request
@@ -97,6 +98,21 @@ def without_certificate(side):
         plain = get(side, "/app.js", kind="passing", method="HEAD")["status"]
         return {**seen, "plain": plain,
                 "said": launched.says("SSL connection but '/nowhere/cert.pem' not found")}
+    finally:
+        launched.stop()
+
+
+@case()
+def end_in_the_handshake(side):
+    """A hello that does not come whole: one line, with the address in front."""
+    launched = listening(side, *certified(side))
+    try:
+        with Wire(launched.port) as wire:
+            wire.send(bytes([22, 3, 1, 0, 200, 1]))
+            wire.socket.shutdown(socket.SHUT_WR)
+            wire.rest()
+        launched.says("EOF occurred in violation of protocol")
+        return {"said": bool(re.search(r"127\.0\.0\.1: .*EOF occurred in violation of protocol", launched.out()))}
     finally:
         launched.stop()
 
