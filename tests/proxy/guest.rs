@@ -1,4 +1,4 @@
-//! A real QEMU whose screen is behind VeNCrypt, and a relay before it that writes down the wire.
+//! A real QEMU with a screen, behind VeNCrypt if need be, and a relay before it that writes down the wire.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -17,8 +17,20 @@ pub(crate) struct Guest {
 }
 
 impl Guest {
-    /// `credentials` goes behind `tls-creds-x509,id=tls,endpoint=server,dir=FOLDER,`.
+    /// Behind VeNCrypt; `credentials` goes behind `tls-creds-x509,id=tls,endpoint=server,dir=FOLDER,`.
     pub(crate) fn start(folder: &Path, credentials: &str) -> Self {
+        let object = format!("tls-creds-x509,id=tls,endpoint=server,dir={},{credentials}", folder.display());
+        Self::with(folder, ",tls-creds=tls", &["-object", &object])
+    }
+
+    /// For anyone who can reach it.
+    #[allow(dead_code, reason = "for tests/empty_root_real.rs")]
+    pub(crate) fn open(folder: &Path) -> Self {
+        Self::with(folder, "", &[])
+    }
+
+    /// `display` goes behind the address of the VNC server.
+    fn with(folder: &Path, display: &str, arguments: &[&str]) -> Self {
         // QEMU counts its displays from there.
         let port = loop {
             let port = program::free_port();
@@ -26,12 +38,12 @@ impl Guest {
                 break port;
             }
         };
-        let object = format!("tls-creds-x509,id=tls,endpoint=server,dir={},{credentials}", folder.display());
         let errors = folder.join("qemu.log");
         let qemu = Command::new("qemu-system-x86_64")
             .args(["-accel", "tcg", "-m", "16", "-nodefaults", "-vga", "std", "-display", "none", "-S"])
-            .args(["-name", "instance-0000002a", "-object", &object])
-            .args(["-vnc", &format!("127.0.0.1:{},tls-creds=tls", port - 5_900)])
+            .args(["-name", "instance-0000002a"])
+            .args(["-vnc", &format!("127.0.0.1:{}{display}", port - 5_900)])
+            .args(arguments)
             .stdin(Stdio::null())
             .stderr(fs::File::create(&errors).unwrap())
             .spawn()

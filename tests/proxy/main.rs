@@ -25,6 +25,7 @@ mod pump;
 mod record;
 mod refusals;
 mod relay;
+mod screen;
 mod serial;
 mod session_lines;
 mod signals;
