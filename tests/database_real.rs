@@ -12,9 +12,9 @@ mod service;
 use std::time::{Duration, Instant};
 
 use consolegate::control::Control;
-use consolegate::session::{AuthorizeError, Failure, Input, Question};
+use consolegate::session::{AuthorizeError, Failure, Input};
 
-use common::{INSTANCE, Scratch, ask, authorize, database_at, settings, start, tool};
+use common::{INSTANCE, Scratch, ask, authorize, database_at, settings, start, token_question, tool};
 use service::Service;
 
 /// Time within which whoever recovers has to.
@@ -213,9 +213,8 @@ fn five_hundred_look_ups_at_once_share_a_cold_pool(kind: &Kind) {
     settings.limits.database_timeout_ms = 60_000;
     let control = start(settings);
     let authorizer = control.authorizer();
-    let hash = || consolegate::console::ConsoleToken::new(&*token).hash();
     let answers: Vec<_> =
-        (0..500).map(|_| ask(&*authorizer, Question::Authorize(hash())).expect("there is a place")).collect();
+        (0..500).map(|_| ask(&*authorizer, token_question(&token)).expect("there is a place")).collect();
     for answer in answers {
         let answer = answer.recv_timeout(PATIENCE).expect("no answer");
         assert!(matches!(answer, Input::Authorized(_)), "{answer:?}");

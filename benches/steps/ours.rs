@@ -206,7 +206,7 @@ struct Yes(SocketAddr);
 impl Authorizer for Yes {
     fn ask(&self, question: Question, reply: Reply) -> Result<(), Overloaded> {
         reply(match question {
-            Question::Authorize(_) => Input::Authorized(Box::new(ConnectInfo {
+            Question::Authorize { .. } => Input::Authorized(Box::new(ConnectInfo {
                 console_type: ConsoleType::Serial,
                 host: self.0.ip().to_string(),
                 port: self.0.port(),

@@ -23,7 +23,7 @@ enum Kind {
 impl Answer {
     pub(super) fn to(question: &Question, reply: Reply, place: OwnedSemaphorePermit) -> Self {
         let kind = match question {
-            Question::Authorize(_) => Kind::Authorize,
+            Question::Authorize { .. } => Kind::Authorize,
             Question::Resolve { .. } => Kind::Resolve,
             Question::OpenFile { .. } | Question::ReadFile { .. } => Kind::File,
         };
@@ -68,6 +68,7 @@ impl Kind {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
     use std::sync::mpsc::{Receiver, channel};
     use std::sync::{Arc, Mutex};
 
@@ -82,7 +83,9 @@ mod tests {
         let queue = Arc::new(Semaphore::new(1));
         let place = Arc::clone(&queue).try_acquire_owned().unwrap();
         let reply = move |input: Input| sender.lock().unwrap().send(format!("{input:?}")).unwrap();
-        (Answer::to(&Question::Authorize(TokenHash([0; 32])), Box::new(reply), place), receiver, queue)
+        let question =
+            Question::Authorize { hash: TokenHash([0; 32]), session: 1, tenant: Ipv4Addr::LOCALHOST.into() };
+        (Answer::to(&question, Box::new(reply), place), receiver, queue)
     }
 
     #[test]

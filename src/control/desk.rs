@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use tokio::sync::Semaphore;
 use tokio::time::timeout_at;
+use tracing::Instrument;
 
 use super::answer::Answer;
 use super::consoleauth::ConsoleAuth;
@@ -13,7 +14,7 @@ use super::files::{Files, Wanted};
 use super::resolve;
 use crate::console::TokenHash;
 use crate::session::limits::{duration, size};
-use crate::session::{Failure, FileEvent, FileHandle, Input, Limits, Question};
+use crate::session::{Failure, FileEvent, FileHandle, Input, LOG_TARGET, Limits, Question};
 
 /// Names asked for at a time: each one holds a thread for as long as the resolver takes.
 const NAME_LOOKUPS_MAX: usize = 16;
@@ -54,7 +55,7 @@ impl Desk {
     pub(super) async fn serve(self: Rc<Self>, asked: Asked) {
         let Asked { question, answer, at } = asked;
         let limit_ms = match &question {
-            Question::Authorize(_) => self.limits.authorize_timeout_ms,
+            Question::Authorize { .. } => self.limits.authorize_timeout_ms,
             Question::Resolve { .. } => self.limits.connect_timeout_ms,
             Question::OpenFile { .. } | Question::ReadFile { .. } => self.limits.response_timeout_ms,
         };
@@ -72,7 +73,11 @@ impl Desk {
 
     async fn answer_to(&self, question: Question, deadline: tokio::time::Instant) -> Input {
         match question {
-            Question::Authorize(hash) => self.authorize(&hash, deadline).await,
+            Question::Authorize { hash, session, .. } => {
+                // What is logged on the way to the answer is the session's.
+                let session = tracing::error_span!(target: LOG_TARGET, "session", request = session);
+                self.authorize(&hash, deadline).instrument(session).await
+            }
             Question::Resolve { host, port } => self.resolve(host, port).await,
             Question::OpenFile { path, accepts_gzip, wants_bytes } => {
                 self.open_file(Wanted { path, accepts_gzip, wants_bytes }).await

@@ -155,7 +155,7 @@ impl Asker {
 impl Authorizer for Asker {
     fn ask(&self, question: Question, reply: Reply) -> Result<(), Overloaded> {
         let places = match question {
-            Question::Authorize(_) | Question::Resolve { .. } => &self.places,
+            Question::Authorize { .. } | Question::Resolve { .. } => &self.places,
             Question::OpenFile { .. } | Question::ReadFile { .. } => &self.file_places,
         };
         let place = Arc::clone(places).try_acquire_owned().map_err(|_| Overloaded)?;
@@ -232,6 +232,8 @@ async fn serve(office: &Office, mut queue: UnboundedReceiver<Message>) {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
     use crate::console::TokenHash;
     use crate::proto::http::WebPath;
@@ -248,7 +250,11 @@ mod tests {
         };
         let ask = |question| asker.ask(question, Box::new(|_| {})).is_ok();
         assert_eq!([ask(page()), ask(page()), ask(page())], [true, true, false]);
-        let token = || Question::Authorize(TokenHash([0; 32]));
+        let token = || Question::Authorize {
+            hash: TokenHash([0; 32]),
+            session: 1,
+            tenant: Ipv4Addr::LOCALHOST.into(),
+        };
         assert_eq!([ask(token()), ask(token()), ask(token())], [true, true, false]);
     }
 }

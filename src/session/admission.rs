@@ -41,10 +41,11 @@ impl Authorizing {
         let found = http::token::find(&request);
         if found.malformed_cookie {
             // Nova's line; what the cookie holds is nobody's business.
-            tracing::warn!(target: LOG_TARGET, "Found malformed cookie");
+            tracing::warn!(target: LOG_TARGET, request = cx.number, "Found malformed cookie");
         }
         let token = found.token.unwrap_or_else(|| ConsoleToken::new(""));
-        out.push(Output::Ask(Question::Authorize(token.hash())));
+        let question = Question::Authorize { hash: token.hash(), session: cx.number, tenant: cx.peer.ip() };
+        out.push(Output::Ask(question));
         let mut upgraded = Upgraded::new(tenant);
         let deadline = cx.now + duration(cx.settings.limits.authorize_timeout_ms);
         // A frame that came with the request: clients do not wait for the 101 when a proxy merges segments.

@@ -5,7 +5,7 @@
 
 use std::any::Any;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -21,7 +21,14 @@ use crate::proto::http::{FileMeta, WebPath};
 #[derive(Debug)]
 pub enum Question {
     /// May this token be used? Answered by [`Input::Authorized`] or [`Failure::Authorize`](super::Failure).
-    Authorize(TokenHash),
+    Authorize {
+        /// The token's hash
+        hash: TokenHash,
+        /// The session's number, under which it is logged
+        session: u64,
+        /// Where the tenant is, for the bounds that count by source
+        tenant: IpAddr,
+    },
     /// The addresses of a compute node. Answered by [`Input::Resolved`] or [`Failure::Resolve`](super::Failure).
     Resolve {
         /// Name or address literal

@@ -25,9 +25,10 @@ use nix::unistd::{AccessFlags, access};
 use thiserror::Error;
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
+use tracing::span::{Attributes, Id};
 use tracing::{Event, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
-use tracing_subscriber::registry::Registry;
+use tracing_subscriber::registry::{LookupSpan, Registry};
 
 use super::LogSettings;
 
@@ -291,7 +292,18 @@ impl LogLayer {
     }
 }
 
-impl<S: Subscriber> Layer<S> for LogLayer {
+/// The session that a span belongs to.
+struct SpanRequest(u64);
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LogLayer {
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        let mut fields = Fields::default();
+        attributes.record(&mut fields);
+        if let (Some(request), Some(span)) = (fields.request, context.span(id)) {
+            span.extensions_mut().insert(SpanRequest(request));
+        }
+    }
+
     fn enabled(&self, metadata: &Metadata<'_>, _context: Context<'_, S>) -> bool {
         self.levels().allows(metadata.target(), Severity::from(*metadata.level()))
     }
@@ -300,7 +312,7 @@ impl<S: Subscriber> Layer<S> for LogLayer {
         Some(self.levels().most())
     }
 
-    fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let metadata = event.metadata();
         let place = Place {
             file: metadata.file().unwrap_or_default(),
@@ -310,6 +322,10 @@ impl<S: Subscriber> Layer<S> for LogLayer {
         let severity = Severity::from(*metadata.level());
         let mut fields = Fields::default();
         event.record(&mut fields);
+        if fields.request.is_none() {
+            let mut spans = context.event_scope(event).into_iter().flatten();
+            fields.request = spans.find_map(|span| Some(span.extensions().get::<SpanRequest>()?.0));
+        }
         self.queue.send(fields.into_record(severity, metadata.target(), place));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -119,8 +120,14 @@ pub(crate) fn answer(control: &Control, question: Question) -> Input {
     answer
 }
 
+/// The question that a session asks about its token.
+pub(crate) fn token_question(token: &str) -> Question {
+    let hash = ConsoleToken::new(token).hash();
+    Question::Authorize { hash, session: 1, tenant: Ipv4Addr::LOCALHOST.into() }
+}
+
 pub(crate) fn authorize(control: &Control, token: &str) -> Input {
-    answer(control, Question::Authorize(ConsoleToken::new(token).hash()))
+    answer(control, token_question(token))
 }
 
 /// Exit status, stdout and stderr of `consolegate token ARGS`.

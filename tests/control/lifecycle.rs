@@ -4,19 +4,20 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use consolegate::console::ConsoleToken;
 use consolegate::control::{Command, Control, ControlSettings};
 use consolegate::session::{AuthorizeError, Failure, Input, Question};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::common::{Scratch, TOKEN, answer, ask, create, settings, settings_for, start, with_connection};
+use crate::common::{
+    Scratch, TOKEN, answer, ask, create, settings, settings_for, start, token_question, with_connection,
+};
 
 /// No test waits that long unless something is broken.
 const SOON: Duration = Duration::from_secs(60);
 
 fn question() -> Question {
-    Question::Authorize(ConsoleToken::new(TOKEN).hash())
+    token_question(TOKEN)
 }
 
 /// A control thread with room for sixteen questions.

@@ -168,7 +168,7 @@ struct Everybody(Vec<SocketAddr>);
 impl Authorizer for Everybody {
     fn ask(&self, question: Question, reply: Reply) -> Result<(), Overloaded> {
         reply(match question {
-            Question::Authorize(_) => Input::Authorized(Box::new(ConnectInfo {
+            Question::Authorize { .. } => Input::Authorized(Box::new(ConnectInfo {
                 console_type: ConsoleType::Serial,
                 host: self.0[0].ip().to_string(),
                 port: self.0[0].port(),

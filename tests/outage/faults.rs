@@ -1,18 +1,19 @@
 //! One fault after the other, in the same process.
 
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use crate::peers::{Peer, wait_until};
 use crate::program::Program;
-use crate::world::{Fate, HOST, Live, World, open};
+use crate::world::{Fate, HOST, Live, World, fate, open, send};
 
 /// What a look-up may take, and a call, in seconds.
 const BOUND: u64 = 4;
 
 /// Look-up and call together, and what a machine that is busy with other tests adds.
-const BOUND_OF_A_SESSION: Duration = Duration::from_secs(2 * BOUND + 20);
+const BOUND_OF_A_SESSION: Duration = Duration::from_secs(2 * BOUND + 8);
 
 on_both_engines! {
     nobody_is_there_at_first,
@@ -116,6 +117,9 @@ fn each_fault_costs_new_sessions_a_bounded_wait_and_open_ones_nothing(engine: &s
         live.assert_goes_on(name);
     }
     late_and_lost_replies(&world, &program);
+    database_dies_in_mid_query(&world, &program);
+    live.assert_goes_on("the database dies in mid-query");
+    broker_dies_in_mid_call(&world, &program);
     live.close();
     let log = program.log();
     // The first host of `transport_url`, whichever that was for us, is met at the latest when the other is away.
@@ -137,8 +141,62 @@ fn late_and_lost_replies(world: &World, program: &Program) {
     let causes: &[&[&str]] =
         &[&["timed out waiting for a reply from compute.host1"], &["No calling threads waiting for msg_id"]];
     wait_for_causes(world, program, start, "a late reply", causes);
+    same_request_id(&program.log()[start..], "refused a token: ", "handler exception: ");
     compute.answers(&late.instance, &json!(["true"]));
     assert_eq!(open(program, &late.text).0, Fate::Admitted, "the same token, later");
+}
+
+/// Both lines are of one session, and say so.
+fn same_request_id(log: &str, one: &str, other: &str) {
+    let id = |text: &str| {
+        let line =
+            log.lines().find(|line| line.contains(text)).unwrap_or_else(|| panic!("no {text:?} in {log}"));
+        line.split_once(" req-")
+            .unwrap_or_else(|| panic!("{line}"))
+            .1
+            .split_once([' ', ']'])
+            .unwrap()
+            .0
+            .to_owned()
+    };
+    assert_eq!(id(one), id(other), "{log}");
+}
+
+/// The query has been sent, and is never answered.
+fn database_dies_in_mid_query(world: &World, program: &Program) {
+    let token = world.token(program).text;
+    // The connection that the look-up takes is known to be good.
+    world.wait_for_admission(program);
+    let start = program.log().len();
+    world.database.command("pause");
+    let asked = Instant::now();
+    let waiting = send(program, &token);
+    // A query takes longer than this only if it hangs, which is what is wanted.
+    thread::sleep(Duration::from_millis(500));
+    world.database.command("kill");
+    assert_eq!(fate(waiting), Fate::Refused);
+    assert!(asked.elapsed() < BOUND_OF_A_SESSION, "{:?}", asked.elapsed());
+    wait_for_causes(world, program, start, "in mid-query", &[&["SQL connection failed: "]]);
+    world.database.command("start");
+    world.wait_for_admission(program);
+}
+
+/// The request has been taken, and its answer has nobody to come from.
+fn broker_dies_in_mid_call(world: &World, program: &Program) {
+    let token = world.token(program);
+    let compute = world.compute.as_ref().unwrap();
+    compute.answers(&token.instance, &json!(["delay", BOUND + 2]));
+    let start = program.log().len();
+    let asked = Instant::now();
+    let waiting = send(program, &token.text);
+    wait_until("the compute service is asked", || !compute.calls(&token.instance).is_empty());
+    world.broker.command("kill");
+    assert_eq!(fate(waiting), Fate::Refused);
+    assert!(asked.elapsed() < BOUND_OF_A_SESSION, "{:?}", asked.elapsed());
+    let causes: &[&[&str]] = &[&["ended the connection: "], &["validate_console_port on host1 failed: "]];
+    wait_for_causes(world, program, start, "in mid-call", causes);
+    world.broker.command("start");
+    world.wait_for_admission(program);
 }
 
 fn nobody_is_there_at_first(engine: &str) {

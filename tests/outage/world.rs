@@ -131,18 +131,28 @@ pub(crate) enum Fate {
 /// Opens a session and says how it went and how long that took.
 pub(crate) fn open(program: &Program, token: &str) -> (Fate, Duration) {
     let asked = Instant::now();
-    let mut client = Client::upgrade(program.address, &format!("/?token={token}"), &[]);
+    let fate = fate(send(program, token));
+    (fate, asked.elapsed())
+}
+
+/// Asks for a session.
+pub(crate) fn send(program: &Program, token: &str) -> Client {
+    let client = Client::upgrade(program.address, &format!("/?token={token}"), &[]);
     client.stream.set_read_timeout(Some(BUSY)).unwrap();
+    client
+}
+
+/// Waits for what becomes of a session that was asked for.
+pub(crate) fn fate(mut client: Client) -> Fate {
     let (opcode, payload) = client.read_frame();
-    let took = asked.elapsed();
     match opcode {
         0x82 => {
             assert_eq!(payload, b"hello");
-            (Fate::Admitted, took)
+            Fate::Admitted
         }
         0x88 => {
             assert_eq!((payload, client.rest()), (vec![], (vec![], End::Fin)));
-            (Fate::Refused, took)
+            Fate::Refused
         }
         opcode => panic!("{opcode:#x} {payload:?}"),
     }

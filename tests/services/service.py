@@ -145,10 +145,12 @@ class Server:
     def end(self, number):
         if not self.process:
             raise RuntimeError('it does not run')
-        self.resume()
         if number == signal.SIGKILL:
+            # It ends one that is paused, too, which shall do nothing more before that.
             self.signal_all(number)
+            self.paused = False
         else:
+            self.resume()
             self.process.send_signal(number)
         try:
             self.process.wait(STOP_MAX)

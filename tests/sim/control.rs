@@ -43,7 +43,7 @@ pub(crate) struct Asked {
 /// Which phase asks this.
 pub(crate) fn phase_of(question: &Question) -> &'static str {
     match question {
-        Question::Authorize(_) => "authorizing",
+        Question::Authorize { .. } => "authorizing",
         Question::Resolve { .. } => "connecting",
         Question::OpenFile { .. } | Question::ReadFile { .. } => "responding",
     }
@@ -94,7 +94,7 @@ impl SimAuthorizer {
     fn tenant_of(&self, question: &Question) -> (usize, Answer) {
         let known = |tenant: usize| &self.known[tenant];
         match question {
-            Question::Authorize(hash) => {
+            Question::Authorize { hash, .. } => {
                 let tenant = self.tokens[&hash.0];
                 (tenant, known(tenant).authorize)
             }
@@ -118,10 +118,10 @@ impl SimAuthorizer {
         let known = &self.known[asked.tenant];
         let fails = matches!(asked.answer, Answer::Fails(_));
         let input = match &asked.question {
-            Question::Authorize(_) if fails => {
+            Question::Authorize { .. } if fails => {
                 Input::Failed(Failure::Authorize(AuthorizeError::TokenInvalid))
             }
-            Question::Authorize(_) => Input::Authorized(Box::new(ConnectInfo {
+            Question::Authorize { .. } => Input::Authorized(Box::new(ConnectInfo {
                 console_type: known.console_type,
                 host: format!("compute-{}", asked.tenant),
                 port: 5900,

@@ -308,7 +308,7 @@ impl Driver {
 
 fn question_name(question: &Question) -> &'static str {
     match question {
-        Question::Authorize(_) => "authorize",
+        Question::Authorize { .. } => "authorize",
         Question::Resolve { .. } => "resolve",
         Question::OpenFile { .. } => "open",
         Question::ReadFile { .. } => "read",

@@ -199,7 +199,7 @@ fn a_request_without_a_token_is_looked_up_like_any_other() {
 #[test]
 fn the_question_holds_the_hash_of_the_token_presented() {
     let mut driver = Driver::authorizing(vnc());
-    let Question::Authorize(hash) = driver.take_question() else { panic!("not asked about a token") };
+    let Question::Authorize { hash, .. } = driver.take_question() else { panic!("not asked about a token") };
     assert_eq!(hash, crate::console::ConsoleToken::new(TOKEN).hash());
 }
 

@@ -65,7 +65,7 @@ impl Scheduled<'_> {
             Move::TenantWritten => self.driver.written(Side::Tenant),
             Move::ComputeWritten => self.driver.written(Side::Compute),
             Move::Answer => match self.driver.question {
-                Some(Question::Authorize(_)) => {
+                Some(Question::Authorize { .. }) => {
                     let internal_access_path = self.internal_access_path.map(str::to_owned);
                     let info = connect_info(self.driver.settings.console_type);
                     self.driver

@@ -86,6 +86,28 @@ fn levels_and_targets_are_filtered() {
 }
 
 #[test]
+fn what_is_logged_for_a_session_has_its_request_id() {
+    let directory = Directory::new("span");
+    let path = directory.0.join("x.log");
+    to_file(&settings(Some(path.clone()), false), |_| {
+        let session = tracing::error_span!(target: "nova.console.websocketproxy", "session", request = 7u64);
+        session.in_scope(|| {
+            warn!("its own");
+            tracing::error_span!("within").in_scope(|| warn!("from within"));
+            warn!(request = 8u64, "another's");
+        });
+        warn!("nobody's");
+    });
+    let text = fs::read_to_string(path).unwrap();
+    let ids: Vec<_> = text.lines().map(|line| line.split(['[', ']']).nth(1).unwrap()).collect();
+    assert!(
+        ids[0].contains("req-") && ids[0] == ids[1] && ids[2].contains("req-") && ids[2] != ids[0],
+        "{text}"
+    );
+    assert_eq!(ids[3], "-", "{text}");
+}
+
+#[test]
 fn a_file_is_appended_to_and_opened_anew_when_moved() {
     let directory = Directory::new("moved");
     let (path, moved) = (directory.0.join("x.log"), directory.0.join("x.log.1"));
