@@ -105,6 +105,8 @@ fn run(
     if limits.sessions_max == 0 {
         limits.sessions_max = descriptors::sessions_max(descriptors, limits.pipes_max, workers);
     }
+    limits.sessions_max =
+        limits.sessions_max.min(limits.sessions_within_buffers(u64::try_from(workers).unwrap_or(u64::MAX)));
     let tls = TlsSettings {
         cert: config.certificate.cert.clone(),
         acceptor: Arc::default(),

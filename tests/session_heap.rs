@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use consolegate::console::{ConnectInfo, ConsoleType};
 use consolegate::proto::Side;
 use consolegate::proto::bytes::Chunk;
-use consolegate::session::{Input, Outbox, Output, Session, Settings};
+use consolegate::session::{Admitted, Input, Outbox, Output, Session, Settings};
 
 /// Bytes that are allocated and not freed.
 static LIVE_BYTES: AtomicIsize = AtomicIsize::new(0);
@@ -108,7 +108,7 @@ impl Driven {
               Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
               Sec-WebSocket-Version: 13\r\n\r\n",
         );
-        self.input(Input::Authorized(Box::new(ConnectInfo {
+        self.input(Input::Authorized(Admitted::boxed(ConnectInfo {
             console_type: self.settings.console_type,
             host: "compute-1.example".to_owned(),
             port: 5900,

@@ -9,7 +9,9 @@ use consolegate::console::{ConnectInfo, ConsoleType};
 use consolegate::engine::epoll::EpollEngine;
 use consolegate::engine::uring::{UringEngine, probe};
 use consolegate::engine::{Engine, Event, PipeBudget, SessionId, Wake, Worker, WorkerSettings, listener};
-use consolegate::session::{Authorizer, Input, Limits, Output, Overloaded, Question, Reply, Settings};
+use consolegate::session::{
+    Admitted, Authorizer, Input, Limits, Output, Overloaded, Question, Reply, Settings,
+};
 
 use crate::harness::{Direction, Ends, Relay};
 
@@ -206,7 +208,7 @@ struct Yes(SocketAddr);
 impl Authorizer for Yes {
     fn ask(&self, question: Question, reply: Reply) -> Result<(), Overloaded> {
         reply(match question {
-            Question::Authorize { .. } => Input::Authorized(Box::new(ConnectInfo {
+            Question::Authorize { .. } => Input::Authorized(Admitted::boxed(ConnectInfo {
                 console_type: ConsoleType::Serial,
                 host: self.0.ip().to_string(),
                 port: self.0.port(),

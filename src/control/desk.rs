@@ -1,5 +1,6 @@
 //! Turns each question into a task, with a bound on how many of a kind run and for how long.
 
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,10 +12,13 @@ use tracing::Instrument;
 use super::answer::Answer;
 use super::consoleauth::ConsoleAuth;
 use super::files::{Files, Wanted};
+use super::places::Places;
 use super::resolve;
 use crate::console::TokenHash;
 use crate::session::limits::{duration, size};
-use crate::session::{Failure, FileEvent, FileHandle, Input, LOG_TARGET, Limits, Question};
+use crate::session::{
+    Admitted, AuthorizeError, Failure, FileEvent, FileHandle, Input, LOG_TARGET, Limits, Question,
+};
 
 /// Names asked for at a time: each one holds a thread for as long as the resolver takes.
 const NAME_LOOKUPS_MAX: usize = 16;
@@ -32,6 +36,7 @@ pub(super) struct Asked {
 /// Whoever is asked.
 pub(super) struct Desk {
     consoleauth: ConsoleAuth,
+    places: Places,
     files: Files,
     limits: Limits,
     // A blocking call cannot be cancelled: its permit goes with it into its thread, so that calls nobody
@@ -44,6 +49,7 @@ impl Desk {
     pub(super) fn new(consoleauth: ConsoleAuth, files: Files, limits: Limits) -> Self {
         Self {
             consoleauth,
+            places: Places::new(&limits),
             files,
             limits,
             name_lookups: Arc::new(Semaphore::new(NAME_LOOKUPS_MAX)),
@@ -73,10 +79,10 @@ impl Desk {
 
     async fn answer_to(&self, question: Question, deadline: tokio::time::Instant) -> Input {
         match question {
-            Question::Authorize { hash, session, .. } => {
+            Question::Authorize { hash, session, tenant } => {
                 // What is logged on the way to the answer is the session's.
                 let session = tracing::error_span!(target: LOG_TARGET, "session", request = session);
-                self.authorize(&hash, deadline).instrument(session).await
+                self.authorize(&hash, tenant, deadline).instrument(session).await
             }
             Question::Resolve { host, port } => self.resolve(host, port).await,
             Question::OpenFile { path, accepts_gzip, wants_bytes } => {
@@ -86,11 +92,23 @@ impl Desk {
         }
     }
 
-    async fn authorize(&self, hash: &TokenHash, deadline: tokio::time::Instant) -> Input {
-        match self.consoleauth.authorize(hash, deadline).await {
-            Ok(info) => Input::Authorized(Box::new(info)),
+    async fn authorize(&self, hash: &TokenHash, tenant: IpAddr, deadline: tokio::time::Instant) -> Input {
+        match self.admit(hash, tenant, deadline).await {
+            Ok(admitted) => Input::Authorized(admitted),
             Err(reason) => Input::Failed(Failure::Authorize(reason)),
         }
+    }
+
+    async fn admit(
+        &self,
+        hash: &TokenHash,
+        tenant: IpAddr,
+        deadline: tokio::time::Instant,
+    ) -> Result<Box<Admitted>, AuthorizeError> {
+        let taken = self.places.take(tenant)?;
+        let info = self.consoleauth.authorize(hash, deadline).await?;
+        let place = self.places.settle(taken, &info.instance_uuid)?;
+        Ok(Admitted::with_place(info, place))
     }
 
     /// Whoever decides over tokens.

@@ -5,8 +5,7 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
-use crate::console::ConnectInfo;
-use crate::session::{LOG_TARGET, Notice, Traffic};
+use crate::session::{Admitted, LOG_TARGET, Notice, Traffic};
 
 /// The relays of all workers, by their numbers. Bounded by the sessions themselves.
 #[derive(Debug, Default)]
@@ -18,7 +17,7 @@ pub(super) struct Directory {
 #[derive(Debug)]
 struct Row {
     peer: SocketAddr,
-    info: Box<ConnectInfo>,
+    info: Box<Admitted>,
     since_unix_s: i64,
 }
 
@@ -89,10 +88,10 @@ impl Directory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::console::ConsoleType;
+    use crate::console::{ConnectInfo, ConsoleType};
 
     fn opened(number: u64, instance: &str) -> Notice {
-        let info = Box::new(ConnectInfo {
+        let info = Admitted::boxed(ConnectInfo {
             console_type: ConsoleType::NoVnc,
             host: "192.0.2.5".to_owned(),
             port: 5900,

@@ -28,6 +28,7 @@ mod desk;
 mod directory;
 mod files;
 pub mod options_tool;
+mod places;
 mod recorder;
 mod resolve;
 pub mod rpc;

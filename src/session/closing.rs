@@ -75,6 +75,7 @@ pub fn farewell(reason: &CloseReason, explain_refusals: bool) -> Farewell {
         CloseReason::Idle => Farewell::Close(StatusCode::NORMAL, "Idle for too long"),
         CloseReason::TooLong => Farewell::Close(StatusCode::NORMAL, "Session too long"),
         CloseReason::Unanswered => Farewell::Close(StatusCode::POLICY_VIOLATION, "Pings not answered"),
+        CloseReason::Stalled(_) => Farewell::Close(StatusCode::POLICY_VIOLATION, "Nothing was taken"),
         CloseReason::Killed => Farewell::Close(StatusCode::NORMAL, "Closed by the operator"),
         CloseReason::ShuttingDown => Farewell::Close(StatusCode::GOING_AWAY, "Going away"),
     }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::admission::{EarlyEnd, waiting};
 use super::closing;
-use super::control::Question;
+use super::control::{Admitted, Question};
 use super::error::{CloseReason, Failure, Refusal};
 use super::limits::{duration, size};
 use super::line::numbered;
@@ -18,7 +18,7 @@ use super::settings::Security;
 use super::tenant::Upgraded;
 use super::tunnelling::Tunnelling;
 use super::{Context, Input, Outbox, Output, Side};
-use crate::console::ConnectInfo;
+
 use crate::proto::bytes::Chunk;
 use crate::proto::rfb::Negotiation;
 
@@ -26,7 +26,7 @@ use crate::proto::rfb::Negotiation;
 #[derive(Debug)]
 pub(super) struct Connecting {
     upgraded: Upgraded,
-    info: Box<ConnectInfo>,
+    info: Box<Admitted>,
     remaining: std::vec::IntoIter<SocketAddr>,
     since: Instant,
     /// When the first address was dialled
@@ -35,7 +35,7 @@ pub(super) struct Connecting {
 }
 
 impl Connecting {
-    pub(super) fn start(cx: &Context, upgraded: Upgraded, info: Box<ConnectInfo>, out: &mut Outbox) -> Phase {
+    pub(super) fn start(cx: &Context, upgraded: Upgraded, info: Box<Admitted>, out: &mut Outbox) -> Phase {
         out.push(Output::Ask(Question::Resolve { host: info.host.clone(), port: info.port }));
         let deadline = cx.now + duration(cx.settings.limits.connect_timeout_ms);
         let remaining = Vec::new().into_iter();
@@ -102,7 +102,7 @@ pub(super) fn secure(
     cx: &Context,
     upgraded: Upgraded,
     compute: Link,
-    info: Box<ConnectInfo>,
+    info: Box<Admitted>,
     residue: Chunk,
     out: &mut Outbox,
 ) -> Phase {

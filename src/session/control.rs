@@ -6,6 +6,7 @@
 use std::any::Any;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -119,9 +120,86 @@ pub enum AuthorizeError {
     /// The port check could not be made.
     #[error("the console port could not be checked: {0}")]
     PortCheck(String),
+    /// As many sessions are open as may be.
+    #[error("too many consoles are open {0}")]
+    TooMany(Crowd),
     /// The database could not answer. The text never holds the connection URL.
     #[error("the token could not be looked up: {0}")]
     Database(String),
+}
+
+/// Of which there are as many as may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Crowd {
+    /// Consoles of this process
+    Process,
+    /// Consoles of one source
+    Source,
+    /// Consoles of one instance
+    Instance,
+}
+
+impl fmt::Display for Crowd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Process => "in this process (consoles_max)",
+            Self::Source => "from this source (consoles_per_source_max)",
+            Self::Instance => "of this instance (consoles_per_instance_max)",
+        })
+    }
+}
+
+/// What a token leads to, and the session's place among those that may be open at a time.
+#[derive(Debug)]
+pub struct Admitted {
+    info: ConnectInfo,
+    _place: Place,
+}
+
+impl Admitted {
+    /// Keeps `place` for as long as this lives.
+    #[must_use]
+    pub fn with_place(info: ConnectInfo, place: Place) -> Box<Self> {
+        Box::new(Self { info, _place: place })
+    }
+
+    /// Where nobody counts.
+    #[must_use]
+    pub fn boxed(info: ConnectInfo) -> Box<Self> {
+        Self::with_place(info, Place::default())
+    }
+}
+
+impl Deref for Admitted {
+    type Target = ConnectInfo;
+
+    fn deref(&self) -> &ConnectInfo {
+        &self.info
+    }
+}
+
+impl DerefMut for Admitted {
+    fn deref_mut(&mut self) -> &mut ConnectInfo {
+        &mut self.info
+    }
+}
+
+/// One session's share of the bounds on sessions. Whoever keeps count gives it a value to drop.
+#[derive(Default)]
+pub struct Place(Option<Box<dyn Any + Send>>);
+
+impl Place {
+    /// Drops `held` when the session is over.
+    #[must_use]
+    pub fn new(held: impl Any + Send) -> Self {
+        Self(Some(Box::new(held)))
+    }
+}
+
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Place" } else { "no place" })
+    }
 }
 
 /// What a session tells the control thread, without waiting for an answer.
@@ -134,7 +212,7 @@ pub enum Notice {
         /// The tenant's address
         peer: SocketAddr,
         /// Where it leads
-        info: Box<ConnectInfo>,
+        info: Box<Admitted>,
     },
     /// That relay ended.
     Ended {

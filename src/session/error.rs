@@ -5,7 +5,7 @@ use std::io;
 
 use thiserror::Error;
 
-use super::control::{AuthorizeError, Overloaded};
+use super::control::{AuthorizeError, Crowd, Overloaded};
 use crate::console::ConsoleType;
 use crate::proto::Side;
 use crate::proto::http::connect::ConnectError;
@@ -94,7 +94,7 @@ impl Refusal {
     #[must_use]
     pub fn status_code(&self) -> StatusCode {
         match self {
-            Self::Overloaded(_) => StatusCode::TRY_AGAIN_LATER,
+            Self::Overloaded(_) | Self::Authorize(AuthorizeError::TooMany(_)) => StatusCode::TRY_AGAIN_LATER,
             _ => StatusCode::POLICY_VIOLATION,
         }
     }
@@ -106,6 +106,11 @@ impl Refusal {
             Self::Authorize(AuthorizeError::InstanceWithoutHost { .. }) => Rejection::InstanceWithoutHost,
             Self::Authorize(AuthorizeError::PortCheck(_)) => Rejection::PortCheck,
             Self::Authorize(AuthorizeError::Database(_)) => Rejection::Database,
+            Self::Authorize(AuthorizeError::TooMany(crowd)) => match crowd {
+                Crowd::Process => Rejection::Consoles,
+                Crowd::Source => Rejection::ConsolesOfSource,
+                Crowd::Instance => Rejection::ConsolesOfInstance,
+            },
             Self::ConsoleType { .. } => Rejection::ConsoleType,
             Self::Origin(_) => Rejection::Origin,
             Self::Resolve(_) => Rejection::Resolve,
@@ -168,6 +173,8 @@ pub enum CloseReason {
     TooLong,
     /// Pings stayed unanswered, and `ping_strict` is set.
     Unanswered,
+    /// A side took nothing for `stall_timeout_ms`.
+    Stalled(Side),
     /// An operator ended the session.
     Killed,
     /// This process ends.
@@ -209,6 +216,7 @@ impl CloseReason {
             Self::Idle => End::Idle,
             Self::TooLong => End::TooLong,
             Self::Unanswered => End::Unanswered,
+            Self::Stalled(_) => End::Stalled,
             Self::Killed => End::Killed,
             Self::ShuttingDown => End::ShuttingDown,
         }
@@ -243,6 +251,7 @@ impl fmt::Display for CloseReason {
             Self::Idle => f.write_str("nothing was sent for too long"),
             Self::TooLong => f.write_str("the session lasted too long"),
             Self::Unanswered => f.write_str("the tenant did not answer our pings"),
+            Self::Stalled(side) => write!(f, "the {side} took nothing for too long"),
             Self::Killed => f.write_str("an operator ended the session"),
             Self::ShuttingDown => f.write_str("shutting down"),
         }

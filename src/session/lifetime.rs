@@ -1,4 +1,5 @@
-//! How long a relay may last, and when it must show a sign of life: ping, idle time, token, longest session.
+//! How long a relay may last, and when it must show a sign of life: ping, idle time, writes that get stuck,
+//! token, longest session.
 //!
 //! All of it is one deadline to the session. Every relay pays for this structure while it rests, so times are
 //! kept as milliseconds since the relay began; those of pings and of activity less whole turns of the counter,
@@ -6,15 +7,18 @@
 
 use std::time::{Duration, Instant};
 
-use super::Context;
 use super::error::CloseReason;
 use super::limits::Limits;
+use super::{Context, Side};
 
 /// No deadline.
 const NEVER: u64 = u64::MAX;
 
 /// In which the end is kept: a smaller number than milliseconds are, and good for thirteen years.
 const END_UNIT_MS: u64 = 100;
+
+/// Looks within `stall_timeout_ms`. The first may come right after a write began, so one more has to see it.
+const LOOKS: u64 = 4;
 
 /// No end.
 const NO_END: u32 = u32::MAX;
@@ -31,6 +35,8 @@ pub(super) struct Lifetime {
     active_ms: u32,
     unanswered: u8,
     ends_by_token: bool,
+    /// Looks in a row at which the same write was under way, to each side
+    stuck: [u8; 2],
 }
 
 /// What is due.
@@ -68,6 +74,7 @@ impl Lifetime {
             active_ms: 0,
             unanswered: 0,
             ends_by_token,
+            stuck: [0; 2],
         };
         lifetime.sleep(0, limits);
         lifetime
@@ -91,6 +98,11 @@ impl Lifetime {
         }
     }
 
+    /// A write to `side` is done.
+    pub(super) fn written(&mut self, side: Side) {
+        self.stuck[side as usize] = 0;
+    }
+
     /// The tenant said something, be it a pong.
     pub(super) fn answered(&mut self) {
         self.unanswered = 0;
@@ -101,8 +113,9 @@ impl Lifetime {
         self.unanswered = self.unanswered.saturating_add(1);
     }
 
-    /// The deadline has come: what is due? Says so once, and sets the next.
-    pub(super) fn due(&mut self, cx: &Context) -> Due {
+    /// The deadline has come: what is due? Says so once, and sets the next. `is_writing` to which sides, by
+    /// [`Side`].
+    pub(super) fn due(&mut self, cx: &Context, is_writing: [bool; 2]) -> Due {
         let limits = &cx.settings.limits;
         let now_ms = millis(self.age(cx.now));
         if now_ms >= self.end_ms() {
@@ -115,6 +128,9 @@ impl Lifetime {
         if limits.idle_timeout_ms > 0 && since(self.active_ms, now_ms) >= limits.idle_timeout_ms {
             return Due::End(CloseReason::Idle);
         }
+        if let Some(side) = self.stalled(look_ms(limits), now_ms, is_writing) {
+            return Due::End(CloseReason::Stalled(side));
+        }
         let ping_due =
             limits.ping_interval_ms > 0 && since(self.pinged_ms, now_ms) >= limits.ping_interval_ms;
         if ping_due && cx.settings.ping_strict && u64::from(self.unanswered) >= limits.pings_unanswered_max {
@@ -125,6 +141,18 @@ impl Lifetime {
         }
         self.sleep(now_ms, limits);
         if ping_due { Due::Ping } else { Due::Nothing }
+    }
+
+    /// The side to which a write has been under way for [`LOOKS`] whole intervals.
+    fn stalled(&mut self, look_ms: u64, now_ms: u64, is_writing: [bool; 2]) -> Option<Side> {
+        // Looks are at the multiples of their interval, so none has to be remembered.
+        if look_ms == 0 || self.wake_ms > now_ms || !self.wake_ms.is_multiple_of(look_ms) {
+            return None;
+        }
+        for (stuck, is_writing) in self.stuck.iter_mut().zip(is_writing) {
+            *stuck = if is_writing { stuck.saturating_add(1) } else { 0 };
+        }
+        [Side::Tenant, Side::Compute].into_iter().find(|side| u64::from(self.stuck[*side as usize]) > LOOKS)
     }
 
     fn end_ms(&self) -> u64 {
@@ -140,8 +168,14 @@ impl Lifetime {
         self.wake_ms = self
             .end_ms()
             .min(next(self.pinged_ms, limits.ping_interval_ms))
-            .min(next(self.active_ms, limits.idle_timeout_ms));
+            .min(next(self.active_ms, limits.idle_timeout_ms))
+            .min(now_ms.checked_div(look_ms(limits)).map_or(NEVER, |looks| (looks + 1) * look_ms(limits)));
     }
+}
+
+/// Between two looks at the writes that are under way; 0 for none.
+fn look_ms(limits: &Limits) -> u64 {
+    limits.stall_timeout_ms.div_ceil(LOOKS)
 }
 
 /// Rounded up: nothing ends early. What is too far away never comes.

@@ -76,6 +76,10 @@ macro_rules! limits {
 limits! {
     sessions_max: Count = 0 in 0..=1_000_000,
         "Connections held by one worker at a time; further ones wait in the listen queue. 0 takes what the descriptor limit allows, two descriptors each.";
+    accepts_per_second_max: Count = 0 in 0..=1_000_000,
+        "Connections that one worker takes in a second, in the long run; further ones wait in the listen queue. 0 for any number.";
+    relay_buffers_bytes: Bytes = 0 in 0..=1_099_511_627_776,
+        "What the buffers of all relays in the process may hold together: no worker has more connections than keep within that when each of them is stuck in both directions. TLS keeps as much again. 0 leaves it to sessions_max.";
     first_byte_timeout_ms: Milliseconds = 3_000 in 1..=3_600_000,
         "From accept to the first byte: Nova waits three seconds, and load balancer probes never send one.";
     tls_handshake_timeout_ms: Milliseconds = 10_000 in 1..=3_600_000,
@@ -104,6 +108,12 @@ limits! {
         "How long a token that opened nothing is refused without asking the database: noVNC can retry a dead one for ever. A token made in between works after that. 0 always asks.";
     unknown_tokens_max: Count = 4_096 in 0..=1_000_000,
         "Tokens remembered for that; the oldest is forgotten first.";
+    consoles_max: Count = 0 in 0..=1_000_000,
+        "Consoles open at a time in the process, counted from the token on; further ones are refused. 0 for any number, as in Nova.";
+    consoles_per_source_max: Count = 0 in 0..=1_000_000,
+        "The same of one source: an IPv4 address, or the first 64 bits of an IPv6 one. Behind a load balancer that says nothing of its clients all are one source. 0 for any number.";
+    consoles_per_instance_max: Count = 0 in 0..=1_000_000,
+        "The same of one instance. 0 for any number.";
     connect_timeout_ms: Milliseconds = 10_000 in 1..=3_600_000,
         "Name resolution and TCP connect, over all addresses of the compute node.";
     addresses_max: Count = 8 in 1..=64,
@@ -120,6 +130,8 @@ limits! {
         "With ping_strict: pings that a silent tenant may leave unanswered before its session ends.";
     idle_timeout_ms: Milliseconds = 0 in 0..=2_592_000_000,
         "A relay in which neither side sends anything ends after this; 0 for never, as in Nova.";
+    stall_timeout_ms: Milliseconds = 0 in 0..=86_400_000,
+        "A relay ends when one write to either side takes longer than this, by a quarter at most: its peer lives, but reads nothing. 0 for never, as in Nova. A write is at most read_bytes, or pipe_bytes where bytes are spliced.";
     session_timeout_ms: Milliseconds = 0 in 0..=31_536_000_000,
         "A relay ends after this, busy or not; 0 for never, as in Nova.";
     record_session_bytes: Bytes = 4_194_304 in 65_536..=1_073_741_824,
@@ -168,6 +180,16 @@ impl Limits {
             headers_max: size(self.headers_max),
             head_bytes_max: size(self.head_bytes),
         }
+    }
+
+    /// Connections of each of `workers` that keep within `relay_buffers_bytes`. At least one.
+    #[must_use]
+    pub fn sessions_within_buffers(&self, workers: u64) -> u64 {
+        if self.relay_buffers_bytes == 0 {
+            return u64::MAX;
+        }
+        let one = self.buffer_bytes_max(1) - self.pool_bytes;
+        (self.relay_buffers_bytes / workers.max(1)).saturating_sub(self.pool_bytes).div_euclid(one).max(1)
     }
 
     /// Most bytes of buffers that `sessions` relaying sessions can hold: one buffer per direction, both

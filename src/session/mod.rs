@@ -27,7 +27,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::console::ConnectInfo;
 pub use crate::proto::Side;
 use crate::proto::bytes::Chunk;
 use crate::proto::ws::FrameHeader;
@@ -60,8 +59,8 @@ mod tunnelling;
 
 pub use closing::{Farewell, farewell};
 pub use control::{
-    Addresses, AuthorizeError, Authorizer, FileEvent, FileHandle, Notice, Overloaded, Question, RecordEvent,
-    Reply, Traffic, TrafficReply, Workers,
+    Addresses, Admitted, AuthorizeError, Authorizer, Crowd, FileEvent, FileHandle, Notice, Overloaded, Place,
+    Question, RecordEvent, Reply, Traffic, TrafficReply, Workers,
 };
 pub use error::{CloseReason, Failure, HttpEnd, Refusal};
 use layers::Layers;
@@ -108,7 +107,7 @@ pub enum Input {
         to: Side,
     },
     /// The token is valid and leads here.
-    Authorized(Box<ConnectInfo>),
+    Authorized(Box<Admitted>),
     /// The compute node's addresses, best first.
     Resolved(Addresses),
     /// Something of a web file.

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::bulk::Bulk;
 use super::closing;
-use super::control::Notice;
+use super::control::{Admitted, Notice};
 use super::error::CloseReason;
 use super::lifetime::{Due, Lifetime};
 use super::line::numbered;
@@ -15,7 +15,7 @@ use super::link::Link;
 use super::phase::Phase;
 use super::tenant::{StreamEnd, Tenant};
 use super::{Context, Failure, Input, LOG_TARGET, Outbox, Output, Side};
-use crate::console::ConnectInfo;
+
 use crate::proto::bytes::Chunk;
 
 /// A console being used.
@@ -46,7 +46,7 @@ impl Relay {
         cx: &Context,
         tenant: Tenant,
         compute: Link,
-        info: Box<ConnectInfo>,
+        info: Box<Admitted>,
         residue: Residue,
         out: &mut Outbox,
     ) -> Phase {
@@ -116,6 +116,7 @@ impl Relay {
                 self.tenant.send_chunk(chunk, out);
             }
             Input::Written { to: Side::Compute } => {
+                self.lifetime.written(Side::Compute);
                 self.compute.written(out);
                 self.read_tenant(out);
             }
@@ -130,6 +131,7 @@ impl Relay {
                 self.tenant.link.splice_out(len, out);
             }
             Input::Written { to: Side::Tenant } | Input::Spliced { .. } => {
+                self.lifetime.written(Side::Tenant);
                 self.tenant.written(out);
                 self.read_compute(out);
             }
@@ -145,11 +147,14 @@ impl Relay {
                 return self.close(cx, CloseReason::of_side(side, source), out);
             }
             Input::Kill(reason) => return self.close(cx, reason, out),
-            Input::Deadline => match self.lifetime.due(cx) {
-                Due::Nothing => {}
-                Due::Ping => self.ping(out),
-                Due::End(reason) => return self.close(cx, reason, out),
-            },
+            Input::Deadline => {
+                match self.lifetime.due(cx, [&self.tenant.link, &self.compute].map(|link| !link.is_flushed()))
+                {
+                    Due::Nothing => {}
+                    Due::Ping => self.ping(out),
+                    Due::End(reason) => return self.close(cx, reason, out),
+                }
+            }
             // Answers that belong to the phases before.
             Input::Authorized(_)
             | Input::Resolved(_)

@@ -4,6 +4,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use super::closing;
+use super::control::Admitted;
 use super::error::{CloseReason, Failure};
 use super::limits::duration;
 use super::link::Link;
@@ -12,7 +13,7 @@ use super::relay::{Relay, Residue};
 use super::secure::Upgrade;
 use super::tenant::{StreamEnd, Tenant};
 use super::{Context, Input, LOG_TARGET, Outbox, Side};
-use crate::console::ConnectInfo;
+
 use crate::proto::bytes::Chunk;
 use crate::proto::rfb::{Negotiation, Progress, RfbError, Step, Transmit};
 use crate::proto::tls::TlsError;
@@ -26,7 +27,7 @@ pub(super) struct Securing {
     tenant: Tenant,
     compute: Link,
     negotiation: Negotiation,
-    info: Box<ConnectInfo>,
+    info: Box<Admitted>,
     since: Instant,
     /// Of the present step
     deadline: Instant,
@@ -43,7 +44,7 @@ impl Securing {
         tenant: Tenant,
         compute: Link,
         negotiation: Negotiation,
-        info: Box<ConnectInfo>,
+        info: Box<Admitted>,
         residue: Residue,
         out: &mut Outbox,
     ) -> Phase {

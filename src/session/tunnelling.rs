@@ -5,13 +5,14 @@ use std::time::Instant;
 use super::admission::waiting;
 use super::closing;
 use super::connecting::secure;
+use super::control::Admitted;
 use super::error::{CloseReason, Failure, Refusal};
 use super::limits::duration;
 use super::link::Link;
 use super::phase::Phase;
 use super::tenant::Upgraded;
 use super::{Context, Input, Outbox, Side};
-use crate::console::ConnectInfo;
+
 use crate::proto::bytes::Chunk;
 use crate::proto::http::connect::{self, ConnectError, ConnectPreamble};
 
@@ -21,13 +22,13 @@ pub(super) struct Tunnelling {
     upgraded: Upgraded,
     compute: Link,
     preamble: ConnectPreamble,
-    info: Box<ConnectInfo>,
+    info: Box<Admitted>,
     since: Instant,
     deadline: Instant,
 }
 
 impl Tunnelling {
-    pub(super) fn start(cx: &Context, upgraded: Upgraded, info: Box<ConnectInfo>, out: &mut Outbox) -> Phase {
+    pub(super) fn start(cx: &Context, upgraded: Upgraded, info: Box<Admitted>, out: &mut Outbox) -> Phase {
         let mut compute = Link::new(Side::Compute);
         match connect::request(info.internal_access_path.as_deref().unwrap_or_default()) {
             Ok(request) => {

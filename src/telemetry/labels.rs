@@ -85,6 +85,8 @@ label! {
         TooLong = "too_long",
         /// Pings stayed unanswered and `ping_strict` is set
         Unanswered = "unanswered",
+        /// A side took nothing for `stall_timeout_ms`
+        Stalled = "stalled",
         /// An operator ended it
         Killed = "killed",
         /// The process ended
@@ -115,6 +117,12 @@ label! {
         Tunnel = "tunnel",
         /// Too many questions wait for the control thread
         Overloaded = "overloaded",
+        /// `consoles_max` are open
+        Consoles = "consoles",
+        /// `consoles_per_source_max` are open
+        ConsolesOfSource = "consoles_of_source",
+        /// `consoles_per_instance_max` are open
+        ConsolesOfInstance = "consoles_of_instance",
     }
 }
 
@@ -183,6 +191,16 @@ label! {
         Refused = "refused",
         /// Nobody could tell
         Failed = "failed",
+    }
+}
+
+label! {
+    /// Why a worker left connections waiting in the listen queue for a while.
+    AcceptPause = "reason" {
+        /// accept(2) failed, for want of descriptors or memory
+        Failed = "failed",
+        /// They came faster than `accepts_per_second_max`
+        Pace = "pace",
     }
 }
 

@@ -29,7 +29,7 @@ use prometheus_client::registry::{Registry, Unit};
 use super::counters::{
     Count, Counters, Gauge, Histogram, Histograms, STEP_BOUNDS_MS, Totals, WorkerCounters,
 };
-use super::labels::{Label, Outcome, RecorderError, Verdict};
+use super::labels::{AcceptPause, Label, Outcome, RecorderError, Verdict};
 use crate::console::ConsoleType;
 
 /// What stands before every name.
@@ -55,6 +55,8 @@ pub struct Metrics {
     pub cert_not_after: Gauge,
     /// Certificates read anew
     pub cert_reload: Counters<Outcome>,
+    /// Times that a worker accepted nothing for a while
+    pub accept_pauses: Counters<AcceptPause>,
     /// Configurations read anew
     pub config_reload: Counters<Outcome>,
     /// Log lines that were lost
@@ -88,6 +90,7 @@ impl Metrics {
             broker_connected: Gauge::default(),
             cert_not_after: Gauge::default(),
             cert_reload: Counters::default(),
+            accept_pauses: Counters::default(),
             config_reload: Counters::default(),
             log_lines_lost: Count::default(),
             recorder_errors: Counters::default(),
@@ -383,6 +386,14 @@ pub const ROWS: &[Row] = &[
     row("cert_reload", Kind::Counter, "", &["result"], "Certificates read anew", |metrics, to| {
         to.counters(&[], |outcome: Outcome| metrics.cert_reload.of(outcome).get())
     }),
+    row(
+        "accept_pauses",
+        Kind::Counter,
+        "",
+        &["reason"],
+        "Times that a worker left new connections waiting for a while",
+        |metrics, to| to.counters(&[], |reason: AcceptPause| metrics.accept_pauses.of(reason).get()),
+    ),
     row("config_reload", Kind::Counter, "", &["result"], "Configurations read anew", |metrics, to| {
         to.counters(&[], |outcome: Outcome| metrics.config_reload.of(outcome).get())
     }),

@@ -12,7 +12,9 @@ use consolegate::console::{ConnectInfo, ConsoleType};
 use consolegate::engine::epoll::EpollEngine;
 use consolegate::engine::uring::UringEngine;
 use consolegate::engine::{Engine, PipeBudget, Worker, WorkerHandle, WorkerSettings, listener};
-use consolegate::session::{Authorizer, FileEvent, Input, Limits, Overloaded, Question, Reply, Settings};
+use consolegate::session::{
+    Admitted, Authorizer, FileEvent, Input, Limits, Overloaded, Question, Reply, Settings,
+};
 
 use super::client::Client;
 
@@ -168,7 +170,7 @@ struct Everybody(Vec<SocketAddr>);
 impl Authorizer for Everybody {
     fn ask(&self, question: Question, reply: Reply) -> Result<(), Overloaded> {
         reply(match question {
-            Question::Authorize { .. } => Input::Authorized(Box::new(ConnectInfo {
+            Question::Authorize { .. } => Input::Authorized(Admitted::boxed(ConnectInfo {
                 console_type: ConsoleType::Serial,
                 host: self.0[0].ip().to_string(),
                 port: self.0[0].port(),

@@ -8,7 +8,8 @@ use consolegate::console::{ConnectInfo, ConsoleToken, ConsoleType};
 use consolegate::proto::bytes::Chunk;
 use consolegate::proto::http::FileMeta;
 use consolegate::session::{
-    AuthorizeError, Authorizer, Failure, FileEvent, FileHandle, Input, Notice, Overloaded, Question, Reply,
+    Admitted, AuthorizeError, Authorizer, Failure, FileEvent, FileHandle, Input, Notice, Overloaded,
+    Question, Reply,
 };
 
 use crate::notices::Notices;
@@ -121,7 +122,7 @@ impl SimAuthorizer {
             Question::Authorize { .. } if fails => {
                 Input::Failed(Failure::Authorize(AuthorizeError::TokenInvalid))
             }
-            Question::Authorize { .. } => Input::Authorized(Box::new(ConnectInfo {
+            Question::Authorize { .. } => Input::Authorized(Admitted::boxed(ConnectInfo {
                 console_type: known.console_type,
                 host: format!("compute-{}", asked.tenant),
                 port: 5900,

@@ -280,6 +280,7 @@ fn close_payload(conn: &Conn, reason: &CloseReason, settings: &Settings) -> Opti
         CloseReason::Idle => payload(1000, "Idle for too long"),
         CloseReason::TooLong => payload(1000, "Session too long"),
         CloseReason::Unanswered => payload(1008, "Pings not answered"),
+        CloseReason::Stalled(_) => payload(1008, "Nothing was taken"),
         CloseReason::Killed => payload(1000, "Closed by the operator"),
         CloseReason::TenantEnded | CloseReason::TenantFailed(_) | CloseReason::Http(_) => None,
     }
@@ -329,6 +330,7 @@ fn is_plausible(conn: &Conn, reason: &CloseReason) -> bool {
         // Off unless configured, and nobody asks for it here.
         CloseReason::TokenExpired
         | CloseReason::Idle
+        | CloseReason::Stalled(_)
         | CloseReason::TooLong
         | CloseReason::Unanswered
         | CloseReason::Killed => false,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use consolegate::console::{ConnectInfo, ConsoleType};
 use consolegate::proto::Side;
 use consolegate::proto::bytes::Chunk;
-use consolegate::session::{CloseReason, Failure, Input, Outbox, Output, Session, Settings};
+use consolegate::session::{Admitted, CloseReason, Failure, Input, Outbox, Output, Session, Settings};
 
 /// A session and what it has asked for.
 struct Driven {
@@ -43,7 +43,7 @@ impl Driven {
               Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n",
         );
         self.handle(Input::Written { to: Side::Tenant });
-        self.handle(Input::Authorized(Box::new(ConnectInfo {
+        self.handle(Input::Authorized(Admitted::boxed(ConnectInfo {
             console_type: self.settings.console_type,
             host: "compute".to_owned(),
             port: 5900,

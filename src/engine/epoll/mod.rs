@@ -13,12 +13,14 @@ use std::time::{Duration, Instant};
 use mio::event::Source;
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
 
-use super::accept::{ACCEPT_PAUSE, is_of_one_connection};
+use super::accept::{ACCEPT_PAUSE, Pace, is_of_one_connection};
 use super::pipes::{Pipe, PipedFrame, Pipes};
 use super::pool::Pool;
 use super::{Engine, Event, PipeBudget, SessionId, Wake};
 use crate::session::limits::{Limits, size};
 use crate::session::{Failure, Input, Output, Side};
+use crate::telemetry::labels::AcceptPause;
+use crate::telemetry::metrics::metrics;
 
 mod socket;
 
@@ -53,6 +55,7 @@ pub struct EpollEngine {
     /// The listener has connections that were not accepted yet.
     accept_ready: bool,
     accept_paused_until: Option<Instant>,
+    pace: Pace,
     connections: Vec<Connection>,
     free: Vec<u32>,
     connections_max: usize,
@@ -95,6 +98,7 @@ impl EpollEngine {
             listener: Some(listener),
             accept_ready: true,
             accept_paused_until: None,
+            pace: Pace::new(limits.accepts_per_second_max),
             connections: Vec::new(),
             free: Vec::new(),
             connections_max: size(limits.sessions_max),
@@ -118,6 +122,11 @@ impl EpollEngine {
                 // The rest waits in the listen queue; a closing connection looks here again.
                 return;
             }
+            if let Err(until) = self.pace.take(Instant::now) {
+                metrics().accept_pauses.of(AcceptPause::Pace).add(1);
+                self.accept_paused_until = Some(until);
+                return;
+            }
             match listener.accept() {
                 Ok((stream, peer)) => self.adopt(stream, peer),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -127,6 +136,7 @@ impl EpollEngine {
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
                     tracing::warn!("no connection can be accepted for {ACCEPT_PAUSE:?}: {error}");
+                    metrics().accept_pauses.of(AcceptPause::Failed).add(1);
                     self.accept_paused_until = Some(Instant::now() + ACCEPT_PAUSE);
                     return;
                 }

@@ -9,7 +9,9 @@ use std::time::Instant;
 use super::operation::{Key, Operation};
 use super::ring::Ring;
 use super::submission::FileSlot;
-use crate::engine::accept::{ACCEPT_PAUSE, is_of_one_connection};
+use crate::engine::accept::{ACCEPT_PAUSE, Pace, is_of_one_connection};
+use crate::telemetry::labels::AcceptPause;
+use crate::telemetry::metrics::metrics;
 
 /// The listening socket and the operation on it.
 pub(super) struct Acceptor {
@@ -17,14 +19,15 @@ pub(super) struct Acceptor {
     armed: Option<Key>,
     cancelling: bool,
     paused_until: Option<Instant>,
-    /// Accepted beyond the limit, before the kernel took note of the cancellation: no more than the listen
+    pace: Pace,
+    /// Accepted beyond the limit or the pace, before the kernel took note of the cancellation: no more than the listen
     /// queue held.
     surplus: VecDeque<TcpStream>,
 }
 
 impl Acceptor {
     /// Takes the listener; nothing is accepted before [`Acceptor::update`].
-    pub(super) fn new(listener: TcpListener, ring: &Ring) -> io::Result<Self> {
+    pub(super) fn new(listener: TcpListener, ring: &Ring, pace: Pace) -> io::Result<Self> {
         // A nonblocking socket's operations end with WouldBlock instead of waiting.
         listener.set_nonblocking(false)?;
         ring.set_file(FileSlot::LISTENER, Some(listener.as_fd()))?;
@@ -33,6 +36,7 @@ impl Acceptor {
             armed: None,
             cancelling: false,
             paused_until: None,
+            pace,
             surplus: VecDeque::new(),
         })
     }
@@ -42,7 +46,8 @@ impl Acceptor {
         if self.paused_until.is_some_and(|until| Instant::now() >= until) {
             self.paused_until = None;
         }
-        let wanted = room && self.listener.is_some() && self.paused_until.is_none();
+        let wanted =
+            room && self.listener.is_some() && self.paused_until.is_none() && self.surplus.is_empty();
         match self.armed {
             None if wanted => self.armed = Some(ring.start(Operation::Accept)),
             Some(target) if !wanted && !self.cancelling => {
@@ -66,17 +71,28 @@ impl Acceptor {
             Err(error) if error.raw_os_error() == Some(libc::ECANCELED) || is_of_one_connection(&error) => {}
             Err(error) => {
                 tracing::warn!("no connection can be accepted for {ACCEPT_PAUSE:?}: {error}");
+                metrics().accept_pauses.of(AcceptPause::Failed).add(1);
                 self.paused_until = Some(Instant::now() + ACCEPT_PAUSE);
             }
         }
     }
 
-    /// The next connection that was accepted and has no slot yet.
+    /// The next connection that was accepted and has no slot yet, unless it is too early for one.
     pub(super) fn next(&mut self) -> Option<TcpStream> {
-        self.surplus.pop_front()
+        if self.surplus.is_empty() || self.paused_until.is_some() {
+            return None;
+        }
+        match self.pace.take(Instant::now) {
+            Ok(()) => self.surplus.pop_front(),
+            Err(until) => {
+                metrics().accept_pauses.of(AcceptPause::Pace).add(1);
+                self.paused_until = Some(until);
+                None
+            }
+        }
     }
 
-    /// When accepting goes on after a failure.
+    /// When accepting goes on after a failure, or in time.
     pub(super) fn paused_until(&self) -> Option<Instant> {
         self.paused_until
     }

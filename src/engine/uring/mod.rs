@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use io_uring::types::Timespec;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, SockaddrStorage, recv, socket};
 
-use super::accept::set_options;
+use super::accept::{Pace, set_options};
 use super::pipes::{PipedFrame, Pipes};
 use super::pool::Pool;
 use super::{Engine, Event, PipeBudget, SessionId, Wake, descriptors};
@@ -78,7 +78,7 @@ impl UringEngine {
             .map_err(|(step, error)| io::Error::new(error.kind(), format!("{step}: {error}")))?;
         Ok(Self {
             waker: Arc::new(EventWaker(ring.event()?)),
-            acceptor: Acceptor::new(listener, &ring)?,
+            acceptor: Acceptor::new(listener, &ring, Pace::new(limits.accepts_per_second_max))?,
             connections: Connections::new(connections_max),
             completed: Vec::new(),
             starved: Vec::new(),

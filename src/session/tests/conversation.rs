@@ -1,6 +1,7 @@
 //! The usual course of a session up to each phase, and the bytes it is made of.
 
 use super::*;
+use crate::console::ConnectInfo;
 
 pub(super) const VERSION: &[u8; 12] = b"RFB 003.008\n";
 pub(super) const EMPTY_CLOSE: &[u8] = b"\x88\x00";
@@ -139,7 +140,7 @@ impl Driver {
 
     pub(super) fn authorized(&mut self) {
         let info = connect_info(self.settings.console_type);
-        self.answer(Input::Authorized(Box::new(info)));
+        self.answer(Input::Authorized(Admitted::boxed(info)));
     }
 
     /// Authorized; the name of the compute node is being resolved.
@@ -162,7 +163,7 @@ impl Driver {
         let mut driver = Self::authorizing(settings);
         let path = Some("/console?ref=OpaqueRef:1".to_owned());
         let info = ConnectInfo { internal_access_path: path, ..connect_info(driver.settings.console_type) };
-        driver.answer(Input::Authorized(Box::new(info)));
+        driver.answer(Input::Authorized(Admitted::boxed(info)));
         driver.answer(Input::Resolved(vec![COMPUTE.into()]));
         driver.connected();
         assert_eq!(driver.phase(), "tunnelling");

@@ -89,6 +89,43 @@ fn a_relay_in_use_is_not_idle() {
 }
 
 #[test]
+fn a_side_that_takes_nothing_ends_its_relay_whatever_it_says_meanwhile() {
+    for side in [Side::Tenant, Side::Compute] {
+        let mut driver = Driver::relaying(limited("stall_timeout_ms", 60_000));
+        driver.sleep(Duration::from_secs(7));
+        match side {
+            Side::Tenant => driver.receive(Side::Compute, b"output"),
+            Side::Compute => driver.receive(Side::Tenant, &binary(b"key")),
+        }
+        let start = driver.now;
+        while driver.phase() == "relaying" {
+            driver.expire();
+            // The other direction is none of its business.
+            if side == Side::Compute && driver.phase() == "relaying" && driver.tenant.writing {
+                driver.written(Side::Tenant);
+            }
+        }
+        let took = driver.now - start;
+        assert!((60..=75).contains(&took.as_secs()), "{side}: {took:?}");
+        driver.flush();
+        assert_eq!(driver.finish().name(), "stalled");
+    }
+}
+
+#[test]
+fn a_side_that_takes_little_at_a_time_is_not_stuck() {
+    let mut driver = Driver::relaying(limited("stall_timeout_ms", 60_000));
+    for _ in 0..20 {
+        driver.receive(Side::Compute, b"output");
+        for _ in 0..3 {
+            driver.expire();
+        }
+        driver.flush();
+        assert_eq!(driver.phase(), "relaying");
+    }
+}
+
+#[test]
 fn the_longest_session_ends_however_busy_it_is() {
     let mut driver = Driver::relaying(limited("session_timeout_ms", 90_000));
     assert_eq!(until_it_ends(&mut driver, true), Duration::from_secs(90));

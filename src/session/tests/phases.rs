@@ -201,7 +201,7 @@ fn to_question(driver: &mut Driver, names: &[&str], input: Input) -> bool {
 }
 
 fn authorize(driver: &mut Driver, console_type: ConsoleType) -> bool {
-    to_question(driver, &["authorize"], Input::Authorized(Box::new(connect_info(console_type))))
+    to_question(driver, &["authorize"], Input::Authorized(Admitted::boxed(connect_info(console_type))))
 }
 
 fn to_file(driver: &mut Driver, event: FileEvent) -> bool {

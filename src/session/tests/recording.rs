@@ -61,7 +61,7 @@ fn what_came_too_early_is_recorded_once_the_token_is_accepted() {
     let mut driver = Driver::authorizing(recorded(serial()));
     driver.receive(Side::Tenant, &[binary(b"early"), binary(b"bird")].concat());
     assert_eq!(handed(&mut driver), [""; 0]);
-    driver.answer(Input::Authorized(Box::new(connect_info(ConsoleType::Serial))));
+    driver.answer(Input::Authorized(Admitted::boxed(connect_info(ConsoleType::Serial))));
     assert_eq!(handed(&mut driver), ["open", "}early", "}bird"]);
 }
 

@@ -2,6 +2,7 @@
 
 use super::conversation::*;
 use super::*;
+use crate::console::ConnectInfo;
 use crate::proto::http::connect::ConnectError;
 use crate::proto::http::origin::OriginError;
 
@@ -36,7 +37,7 @@ fn token_is_invalid(driver: &mut Driver) {
 }
 
 fn token_is_for_a_spice_console(driver: &mut Driver) {
-    driver.answer(Input::Authorized(Box::new(connect_info(ConsoleType::SpiceHtml5))));
+    driver.answer(Input::Authorized(Admitted::boxed(connect_info(ConsoleType::SpiceHtml5))));
 }
 
 fn port_check_fails(driver: &mut Driver) {
@@ -103,7 +104,7 @@ fn connect_times_out(driver: &mut Driver) {
 fn connect_behind(driver: &mut Driver, path: &str) {
     let internal_access_path = Some(path.to_owned());
     let info = ConnectInfo { internal_access_path, ..connect_info(driver.settings.console_type) };
-    driver.answer(Input::Authorized(Box::new(info)));
+    driver.answer(Input::Authorized(Admitted::boxed(info)));
     driver.answer(Input::Resolved(vec![COMPUTE.into()]));
     driver.connected();
 }

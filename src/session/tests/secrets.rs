@@ -8,7 +8,7 @@ use tracing::span;
 
 use super::conversation::*;
 use super::*;
-use crate::console::ConsoleToken;
+use crate::console::{ConnectInfo, ConsoleToken};
 use crate::proto::http::FileMeta;
 
 const COOKIE: &str = "0123-session-cookie-of-the-dashboard";
@@ -125,7 +125,7 @@ fn upgrades() -> Vec<Vec<u8>> {
 fn authorized(settings: &Settings) -> Input {
     let info = connect_info(settings.console_type);
     let internal_access_path = Some(format!("/console?ref={ACCESS_PATH}"));
-    Input::Authorized(Box::new(ConnectInfo { internal_access_path, ..info }))
+    Input::Authorized(Admitted::boxed(ConnectInfo { internal_access_path, ..info }))
 }
 
 /// The course of a session behind its upgrade: into the relay and back out, by way of a tunnel.
@@ -185,7 +185,7 @@ fn run_everything() {
             let refusals = [
                 Input::Failed(Failure::Authorize(AuthorizeError::TokenInvalid)),
                 Input::Failed(Failure::Authorize(AuthorizeError::PortCheck("no reply".to_owned()))),
-                Input::Authorized(Box::new(connect_info(ConsoleType::RdpHtml5))),
+                Input::Authorized(Admitted::boxed(connect_info(ConsoleType::RdpHtml5))),
             ];
             for refusal in refusals {
                 run(&settings, vec![received(Side::Tenant, &upgrade), refusal]);

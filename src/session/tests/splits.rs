@@ -1,5 +1,6 @@
 //! However the streams are cut and interleaved, the same bytes come out.
 
+use crate::console::ConnectInfo;
 use proptest::prelude::*;
 
 use super::conversation::*;
@@ -68,8 +69,10 @@ impl Scheduled<'_> {
                 Some(Question::Authorize { .. }) => {
                     let internal_access_path = self.internal_access_path.map(str::to_owned);
                     let info = connect_info(self.driver.settings.console_type);
-                    self.driver
-                        .answer(Input::Authorized(Box::new(ConnectInfo { internal_access_path, ..info })));
+                    self.driver.answer(Input::Authorized(Admitted::boxed(ConnectInfo {
+                        internal_access_path,
+                        ..info
+                    })));
                 }
                 _ => self.driver.answer(Input::Resolved(vec![COMPUTE.into()])),
             },

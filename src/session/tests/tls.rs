@@ -234,7 +234,7 @@ fn a_console_under_tls_is_never_spliced() {
     );
     client.writer().write_all(upgrade.as_bytes()).unwrap();
     assert!(talk(&mut driver, &mut client, usize::MAX).starts_with(b"HTTP/1.1 101 "));
-    driver.answer(Input::Authorized(Box::new(conversation::connect_info(ConsoleType::Serial))));
+    driver.answer(Input::Authorized(Admitted::boxed(conversation::connect_info(ConsoleType::Serial))));
     driver.answer(Input::Resolved(vec!["198.51.100.1:10000".parse().unwrap()]));
     driver.connected();
     assert_eq!(driver.phase(), "relaying");
