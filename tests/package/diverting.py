@@ -33,12 +33,24 @@ def originals(host):
     return {path: host.read(path) for path in [PAGE] + [f"/usr/bin/{name}" for name in NAMES]}
 
 
+# What dpkg keeps of a removed package for purging it: its configuration files, and how to.
+KEPT = {"etc/logrotate.d/consolegate", "var/lib/dpkg/info/consolegate.list", "var/lib/dpkg/info/consolegate.postrm"}
+
+
 @contextlib.contextmanager
-def leaves_no_trace(host, purge=False):
+def leaves_no_trace(host):
     """Whatever is done to the host in between, without our package it is as it was."""
     before = host.tree()
     yield
-    host.run(f"dpkg --{'purge' if purge else 'remove'} consolegate")
+    host.run("dpkg --remove consolegate")
+    after = host.tree()
+    for path in KEPT:
+        assert path in after, f"{path} is not kept"
+        del after[path]
+    state = [line for line in after["dpkg"].splitlines() if line.startswith("consolegate ")]
+    same("state", [line.split()[-1] for line in state], ["rc"])
+    same("traces", differences(dict(before, dpkg=after["dpkg"]), after), [])
+    host.run("dpkg --purge consolegate")
     same("traces", differences(before, host.tree()), [])
 
 
@@ -57,9 +69,12 @@ def over_debians():
 
 @case
 def purged():
-    """Purging leaves nothing: there is nothing that removing would have kept."""
-    with Host() as host, leaves_no_trace(host, purge=True):
+    """At once, instead of removed first."""
+    with Host() as host:
+        before = host.tree()
         host.install(ours())
+        host.run("dpkg --purge consolegate")
+        same("traces", differences(before, host.tree()), [])
 
 
 @case

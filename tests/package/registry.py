@@ -3,6 +3,10 @@
 CASES = []
 
 
+class Skip(Exception):
+    """The kernel does not let a case run; says why."""
+
+
 def case(function):
     CASES.append(function)
     return function
