@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from host import Host, mount, wait_for
+from host import ENVIRONMENT, Host, becoming, mount, wait_for
 from registry import Skip
 
 # Arguments: the root, the unit to boot into. What systemd finds mounted it leaves alone, and the kernel's settings and
@@ -86,10 +86,7 @@ class Booted(Host):
         if self.manager is None:
             return super().enter(user, *command)
         words = ["nsenter", "--target", str(self.manager), "--mount", "--pid", "--cgroup", "--ipc", "--uts"]
-        words += ["env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", "DEBIAN_FRONTEND=noninteractive"]
-        if user != "root":
-            words += ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups"]
-        return words + list(command)
+        return words + ENVIRONMENT + becoming(user) + list(command)
 
     def install(self, *packages):
         """As from a folder of the operator's: /tmp is mounted inside alone."""

@@ -27,11 +27,28 @@ def can_connect(port):
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def token(host):
+def token(host, program="consolegate"):
     """A token for the guest's screen, made by nova in the database that `configure` names."""
     place = f"--host 127.0.0.1 --port {5900 + DISPLAY} --instance {INSTANCE}"
-    line = f"consolegate token create --init --database sqlite:////var/lib/nova/cell.sqlite --type novnc {place}"
+    line = f"{program} token create --init --database sqlite:////var/lib/nova/cell.sqlite --type novnc {place}"
     return host.run(line, user="nova")[-36:]
+
+
+def configure(host, text=""):
+    """Adds a cell database, and `text` behind an option of ours, to Debian's nova.conf."""
+    with open(host.root / "etc/nova/nova.conf", "a") as conf:
+        conf.write("\n[database]\nconnection = sqlite:////var/lib/nova/cell.sqlite\n[consolegate]\nport_check = off\n" + text)
+
+
+def see(host, port=6080):
+    """A session with the guest's screen, from its token on."""
+    qemu = guest()
+    try:
+        name = Browser(port, token(host)).screens_name()
+        assert name == "QEMU (instance-0000002a)", name
+    finally:
+        qemu.kill()
+        qemu.wait()
 
 
 class Browser:

@@ -19,6 +19,10 @@ BASE = ROOT / "target/package/root"
 NAMES = ["nova-novncproxy", "nova-spicehtml5proxy", "nova-serialproxy"]
 THEIRS = "/usr/lib/consolegate/python"
 
+# As a login of root's has it.
+ENVIRONMENT = ["env", "-i", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C",
+               "DEBIAN_FRONTEND=noninteractive"]
+
 # What every installation writes into, whoever's it is: logs, caches, dpkg's own copies of its state.
 IGNORED = ("dev", "proc", "sys", "run", "tmp", "var/log", "var/cache", "var/lib/apt")
 IGNORED_FILES = {"var/lib/dpkg/status", "var/lib/dpkg/lock", "var/lib/dpkg/triggers/Lock"}
@@ -68,11 +72,7 @@ class Host:
         return process
 
     def enter(self, user, *command):
-        words = ["env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", "DEBIAN_FRONTEND=noninteractive"]
-        words += ["chroot", str(self.root)]
-        if user != "root":
-            words += ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups"]
-        return words + list(command)
+        return ENVIRONMENT + ["chroot", str(self.root)] + becoming(user) + list(command)
 
     def processes(self):
         """The pids of what runs on this host."""
@@ -120,6 +120,10 @@ class Host:
         elif stat.S_ISREG(info.st_mode):
             content = digest(path, info)
         return info.st_mode, info.st_uid, info.st_gid, content
+
+
+def becoming(user):
+    return [] if user == "root" else ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups"]
 
 
 # Most files are those of the kept root, seen again and again.

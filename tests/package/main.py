@@ -11,6 +11,7 @@ import traceback
 from registry import CASES, Skip
 
 import diverting  # noqa: F401 registers its cases
+import migrating  # noqa: F401
 import serving  # noqa: F401
 import units  # noqa: F401
 

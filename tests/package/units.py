@@ -8,7 +8,7 @@ import threading
 
 from booted import Booted
 from built import LATER, ours
-from console import Browser, guest, token
+from console import configure, see
 from host import NAMES, Host, wait_for
 from registry import Skip, case, same
 from serving import PORTS, served
@@ -18,12 +18,6 @@ NOVNC = UNITS["nova-novncproxy"]
 
 # Of 10, which is a unit without any confinement. What is left is that it speaks to the network, as user nova.
 EXPOSURE_MAX = 1.8
-
-
-def configure(host, text=""):
-    """Adds to Debian's nova.conf."""
-    with open(host.root / "etc/nova/nova.conf", "a") as conf:
-        conf.write("\n[database]\nconnection = sqlite:////var/lib/nova/cell.sqlite\n[consolegate]\nport_check = off\n" + text)
 
 
 def log_of(host, name):
@@ -77,7 +71,7 @@ def serve_under_systemd(name, engine):
         assert f"workers on {engine}" in log_of(host, name), log_of(host, name)
         same("admin socket", host.run(f"curl --silent --unix-socket /run/nova/{name}.sock http://localhost/healthcheck"), "OK")
         if name == "nova-novncproxy":
-            see_a_console(host)
+            see(host)
         host.run(f"systemctl stop {UNITS[name]}")
         same("result", host.property(UNITS[name], "Result"), "success")
         # The one is what `configure` asks for.
@@ -85,15 +79,6 @@ def serve_under_systemd(name, engine):
         same("faults", faults, [])
         same("log", host.run(f"stat --format='%U %a' /var/log/consolegate /var/log/consolegate/{name}.log"),
              "nova 750\nnova 640")
-
-
-def see_a_console(host):
-    qemu = guest()
-    try:
-        same("screen", Browser(PORTS["nova-novncproxy"], token(host)).screens_name(), "QEMU (instance-0000002a)")
-    finally:
-        qemu.kill()
-        qemu.wait()
 
 
 @case
