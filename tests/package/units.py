@@ -5,10 +5,11 @@ import ctypes
 import gzip
 import socket
 import threading
+import time
 
 from booted import Booted
 from built import LATER, ours
-from console import configure, see
+from console import Browser, configure, guest, see, token
 from host import NAMES, Host, wait_for
 from registry import Skip, case, same
 from serving import PORTS, served
@@ -22,6 +23,12 @@ EXPOSURE_MAX = 1.8
 
 def log_of(host, name):
     return host.read(f"/var/log/consolegate/{name}.log").decode()
+
+
+def drop_in(host, unit, line):
+    host.run(f"mkdir /etc/systemd/system/{unit}.d")
+    (host.root / f"etc/systemd/system/{unit}.d/test.conf").write_text(f"[Service]\n{line}\n")
+    host.run("systemctl daemon-reload")
 
 
 def has_io_uring():
@@ -128,9 +135,7 @@ def watched():
     with Booted() as host:
         host.install(ours())
         configure(host)
-        host.run(f"mkdir /etc/systemd/system/{NOVNC}.d")
-        (host.root / f"etc/systemd/system/{NOVNC}.d/watchdog.conf").write_text("[Service]\nWatchdogSec=8\n")
-        host.run("systemctl daemon-reload")
+        drop_in(host, NOVNC, "WatchdogSec=8")
         host.start_unit(NOVNC)
         pid, heard = host.property(NOVNC, "MainPID"), host.property(NOVNC, "WatchdogTimestampMonotonic")
         wait_for("a sign of life", lambda: host.property(NOVNC, "WatchdogTimestampMonotonic") != heard)
@@ -138,6 +143,30 @@ def watched():
         wait_for("another process", lambda: host.property(NOVNC, "MainPID") not in (pid, "0"))
         same("restarts", host.property(NOVNC, "NRestarts"), "1")
         same("answer", served(host, "nova-novncproxy"), "200 WebSockify consolegate")
+
+
+@case
+def drained():
+    """A stop waits for the open session for as long as drain_timeout says, though the unit's patience is shorter."""
+    with Booted() as host:
+        host.install(ours())
+        configure(host, "drain_timeout = 300\n")
+        drop_in(host, NOVNC, "TimeoutStopSec=3")
+        host.start_unit(NOVNC)
+        qemu = guest()
+        try:
+            browser = Browser(PORTS["nova-novncproxy"], token(host))
+            browser.screens_name()
+            host.run(f"systemctl stop --no-block {NOVNC}")
+            wait_for("its end", lambda: host.state(NOVNC) == "deactivating")
+            time.sleep(7)  # Twice what the unit alone would give it.
+            same("state", host.state(NOVNC), "deactivating")
+            browser.stream.close()
+        finally:
+            qemu.kill()
+            qemu.wait()
+        wait_for("the end", lambda: host.state(NOVNC) == "inactive")
+        same("result", host.property(NOVNC, "Result"), "success")
 
 
 @case
@@ -151,6 +180,21 @@ def of_two_units_for_one_port_one_runs():
             host.start_unit(starts)
             served(host, "nova-spicehtml5proxy")
             same("states", (host.state(starts), host.state(stops)), ("active", "inactive"))
+
+
+@case
+def without_novas_packages():
+    """On a host that has none of Nova, not even its user: an operator's nova.conf is all that the unit needs."""
+    with Booted() as host:
+        host.run("dpkg --purge --force-depends nova-consoleproxy nova-common python3-nova 2>&1")
+        host.run("if id nova; then userdel nova; fi; rm -rf /etc/nova /var/lib/nova /var/log/nova /run/nova")
+        host.install(ours())
+        same("user", host.run("getent passwd nova | cut -d: -f6"), "/var/lib/nova")
+        host.run("install -d -o nova /etc/nova /var/lib/nova")
+        configure(host)
+        host.start_unit(NOVNC)
+        same("answer", served(host, "nova-novncproxy"), "200 WebSockify consolegate")
+        see(host)
 
 
 @case
