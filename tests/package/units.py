@@ -141,7 +141,7 @@ def watched():
         wait_for("a sign of life", lambda: host.property(NOVNC, "WatchdogTimestampMonotonic") != heard)
         host.run(f"kill -STOP {pid}")
         wait_for("another process", lambda: host.property(NOVNC, "MainPID") not in (pid, "0"))
-        same("restarts", host.property(NOVNC, "NRestarts"), "1")
+        assert "watchdog timeout" in host.run(f"journalctl --no-pager --unit={NOVNC}").lower(), "something else ended it"
         same("answer", served(host, "nova-novncproxy"), "200 WebSockify consolegate")
 
 
