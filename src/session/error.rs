@@ -251,7 +251,8 @@ impl fmt::Display for CloseReason {
             Self::Idle => f.write_str("nothing was sent for too long"),
             Self::TooLong => f.write_str("the session lasted too long"),
             Self::Unanswered => f.write_str("the tenant did not answer our pings"),
-            Self::Stalled(side) => write!(f, "the {side} took nothing for too long"),
+            Self::Stalled(Side::Tenant) => f.write_str("the tenant took nothing for too long"),
+            Self::Stalled(Side::Compute) => f.write_str("the compute node took nothing for too long"),
             Self::Killed => f.write_str("an operator ended the session"),
             Self::ShuttingDown => f.write_str("shutting down"),
         }

@@ -7,6 +7,7 @@
 mod engines;
 
 mod admin;
+mod balancer;
 mod bulk;
 mod client;
 mod command_lines;
@@ -19,6 +20,7 @@ mod guest;
 mod haproxy;
 mod lifetime;
 mod live;
+mod pair;
 mod pki;
 mod program;
 mod pump;

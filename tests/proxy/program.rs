@@ -21,6 +21,8 @@ pub(crate) const INSTANCE: &str = "11111111-2222-3333-4444-555555555555";
 pub(crate) struct Program {
     pub(crate) directory: PathBuf,
     pub(crate) address: SocketAddr,
+    /// The cell database that tokens are made in
+    pub(crate) database_url: String,
     child: Child,
 }
 
@@ -90,7 +92,9 @@ impl Program {
         prepare(&mut command);
         command.stdout(log.try_clone().unwrap()).stderr(log).stdin(Stdio::null());
         let child = command.spawn().unwrap();
-        let mut program = Self { directory, address: SocketAddr::from(([127, 0, 0, 1], port)), child };
+        let database_url = format!("sqlite:///{}", database.display());
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        let mut program = Self { directory, address, database_url, child };
         program.wait_for_listener();
         program
     }
@@ -139,16 +143,12 @@ impl Program {
             .arg("token")
             .arg(arguments[0])
             .arg("--database")
-            .arg(self.database_url())
+            .arg(&self.database_url)
             .args(&arguments[1..])
             .output()
             .unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
-    }
-
-    pub(crate) fn database_url(&self) -> String {
-        format!("sqlite:///{}", self.directory.join("cell.sqlite").display())
     }
 
     /// Makes a token of `console_type` for a compute node on loopback.

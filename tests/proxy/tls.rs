@@ -2,22 +2,22 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
+use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::pki_types::CertificateDer;
 
-use super::client::{Client, End, tcp};
+use super::client::{Client, End};
 use super::compute;
-use super::program::{Options, Program, directory};
+use super::pair::{Pair, Tls, connect, connect_to_any};
+use super::program::{Options, Program};
 use super::pump::{Stream, pattern};
 
 on_both_engines! {
@@ -28,82 +28,6 @@ on_both_engines! {
     nothing_is_said_to_plain_clients_with_ssl_only_or_to_tls_without_a_certificate,
     megabytes_go_both_ways_under_tls,
     a_handshake_that_stalls_is_given_up,
-}
-
-pub(crate) type Tls = StreamOwned<ClientConnection, TcpStream>;
-
-/// Certificate and key in one directory, as `cert` and `key` name them.
-pub(crate) struct Pair {
-    directory: PathBuf,
-    pub(crate) certificate: CertificateDer<'static>,
-}
-
-impl Pair {
-    pub(crate) fn new() -> Self {
-        let directory = directory();
-        let certificate = Self::write(&directory, |name, pem| fs::write(name, pem).unwrap());
-        Self { directory, certificate }
-    }
-
-    /// Makes a new pair and lets `put` write both files.
-    fn write(directory: &Path, put: impl Fn(&Path, &str)) -> CertificateDer<'static> {
-        Self::write_known(directory, put, |_| ())
-    }
-
-    /// The same; `know` hears of the certificate before anybody can be served with it.
-    fn write_known(
-        directory: &Path,
-        put: impl Fn(&Path, &str),
-        know: impl FnOnce(&CertificateDer<'static>),
-    ) -> CertificateDer<'static> {
-        let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
-        let signed = rcgen::generate_simple_self_signed(names).unwrap();
-        know(signed.cert.der());
-        put(&directory.join("cert.pem"), &signed.cert.pem());
-        put(&directory.join("key.pem"), &signed.signing_key.serialize_pem());
-        signed.cert.der().clone()
-    }
-
-    fn options(&self) -> String {
-        let path = |name| self.directory.join(name).display().to_string();
-        format!("web =\ncert = {}\nkey = {}", path("cert.pem"), path("key.pem"))
-    }
-
-    pub(crate) fn start(&self, engine: &str, default: &str, extra: &str) -> Program {
-        let default = format!("{}\n{default}", self.options());
-        Program::start(&Options { default: &default, extra, ..Options::on(engine) })
-    }
-}
-
-impl Drop for Pair {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.directory);
-    }
-}
-
-/// A connection that trusts this certificate alone.
-pub(crate) fn connect(address: SocketAddr, certificate: &CertificateDer<'static>) -> std::io::Result<Tls> {
-    connect_to_any(address, std::slice::from_ref(certificate))
-}
-
-/// A connection that trusts each of these certificates.
-fn connect_to_any(address: SocketAddr, certificates: &[CertificateDer<'static>]) -> std::io::Result<Tls> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates {
-        roots.add(certificate.clone()).unwrap();
-    }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let name = ServerName::try_from("localhost").unwrap();
-    let mut stream = StreamOwned::new(ClientConnection::new(Arc::new(config), name).unwrap(), tcp(address));
-    while stream.conn.is_handshaking() {
-        stream.conn.complete_io(&mut stream.sock)?;
-    }
-    Ok(stream)
 }
 
 /// What `openssl s_client` says of a handshake.

@@ -5,10 +5,10 @@ use std::fs;
 use super::admin;
 use super::client::{Client, End};
 use super::guest::{GUEST_BEFORE_TLS, Guest, PROXY_BEFORE_TLS, assert_tls, wiretap};
+use super::pair::{Pair, connect};
 use super::pki::Authority;
 use super::program::{Options, Program, directory};
 use super::screen::see_the_screen;
-use super::tls::{Pair, connect};
 
 on_both_engines! {
     a_screen_is_relayed_and_nothing_of_it_is_clear_on_the_wire,
