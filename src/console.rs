@@ -128,6 +128,8 @@ pub struct ConnectInfo {
     pub host: String,
     /// `port` on that host
     pub port: u16,
+    /// `tls_port` on that host, for SPICE; none before Nova 31, and none unless `spice_tls` asks for it
+    pub tls_port: Option<u16>,
     /// `internal_access_path`: asked for with CONNECT before the console starts, when set
     pub internal_access_path: Option<String>,
     /// `instance_uuid`
@@ -141,12 +143,21 @@ pub struct ConnectInfo {
 impl fmt::Debug for ConnectInfo {
     /// All but the access path, which can hold a session of the hypervisor (XenServer's `OpaqueRef`).
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { console_type, host, port, internal_access_path, instance_uuid, expires, access_url_base } =
-            self;
+        let Self {
+            console_type,
+            host,
+            port,
+            tls_port,
+            internal_access_path,
+            instance_uuid,
+            expires,
+            access_url_base,
+        } = self;
         f.debug_struct("ConnectInfo")
             .field("console_type", console_type)
             .field("host", host)
             .field("port", port)
+            .field("tls_port", tls_port)
             .field("internal_access_path", &internal_access_path.as_ref().map(|_| "***"))
             .field("instance_uuid", instance_uuid)
             .field("expires", expires)

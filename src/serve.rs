@@ -19,7 +19,9 @@ use consolegate::engine::epoll::EpollEngine;
 use consolegate::engine::uring::UringEngine;
 use consolegate::engine::{Engine, PipeBudget, Worker, WorkerHandle, WorkerSettings, descriptors, listener};
 use consolegate::proto::http::UpgradePolicy;
-use consolegate::session::{LOG_TARGET, Limits, Security, Settings, TlsSettings, VencryptSettings, Workers};
+use consolegate::session::{
+    ComputeTlsSettings, LOG_TARGET, Limits, Security, Settings, TlsSettings, Workers,
+};
 use consolegate::telemetry::log::{self, Logger};
 use consolegate::telemetry::metrics::metrics;
 
@@ -114,12 +116,13 @@ fn run(
     };
     let mut certificates =
         vec![Certificates::for_browsers(config.certificate.clone(), Arc::clone(&tls.acceptor))];
-    let vencrypt = VencryptSettings {
+    let compute_tls = ComputeTlsSettings {
         connector: Arc::default(),
         verify_host: config.compute_trust.as_ref().is_some_and(|trust| trust.verify_host),
+        whole: config.whole_compute_tls,
     };
     if let Some(trust) = &config.compute_trust {
-        certificates.push(Certificates::for_computes(trust.clone(), Arc::clone(&vencrypt.connector)));
+        certificates.push(Certificates::for_computes(trust.clone(), Arc::clone(&compute_tls.connector)));
     }
     announce(config, &limits, engine, &tls);
     metrics().set_program(config.program.console_type(), engine.name());
@@ -152,7 +155,7 @@ fn run(
     drop(held);
 
     let shared = WorkerSettings {
-        settings: Arc::new(settings(config, limits, tls, vencrypt)),
+        settings: Arc::new(settings(config, limits, tls, compute_tls)),
         authorizer: control.authorizer(),
         numbers: Arc::new(AtomicU64::new(0)),
     };
@@ -267,7 +270,7 @@ fn announce(config: &Config, limits: &Limits, engine: EngineKind, tls: &TlsSetti
     info(&format!("  - proxying from {host}:{port} to None:None"));
 }
 
-fn settings(config: &Config, limits: Limits, tls: TlsSettings, vencrypt: VencryptSettings) -> Settings {
+fn settings(config: &Config, limits: Limits, tls: TlsSettings, compute_tls: ComputeTlsSettings) -> Settings {
     let console_type = config.program.console_type();
     let defaults = Settings::for_console(console_type);
     Settings {
@@ -282,7 +285,7 @@ fn settings(config: &Config, limits: Limits, tls: TlsSettings, vencrypt: Vencryp
         trusted_proxies: config.trusted_proxies.clone(),
         proxy_protocol: config.proxy_protocol,
         tls,
-        vencrypt,
+        compute_tls,
         upgrade: UpgradePolicy { strict: config.strict_upgrade },
         explain_refusals: config.explain_refusals,
         record: config.record.clone(),

@@ -64,12 +64,14 @@ fn is_invalid(input: &Input) -> bool {
 /// What every database answers alike, with tables of today and of Rocky. `run` changes its rows.
 fn token_cases(url: &str, run: impl Fn(&str)) {
     token_cases_in_these_tables(url, &run);
+    tls_port_cases(url, &run);
     run("DROP TABLE console_auth_tokens");
     run("DROP TABLE instances");
     // Makes the tables; until Nova 31 this column was not among them.
     token(url, INSTANCE, "novnc", "600");
     run("ALTER TABLE console_auth_tokens DROP COLUMN tls_port");
     token_cases_in_these_tables(url, &run);
+    assert_eq!(tls_port(url, &token(url, INSTANCE, "spice-html5", "600")), None, "no such column");
 }
 
 fn token_cases_in_these_tables(url: &str, run: &impl Fn(&str)) {
@@ -100,6 +102,30 @@ fn token_cases_in_these_tables(url: &str, run: &impl Fn(&str)) {
         matches!(answer, Input::Failed(Failure::Authorize(AuthorizeError::InstanceWithoutHost { .. }))),
         "{answer:?}"
     );
+}
+
+/// The `tls_port` of a token that is looked up by a proxy that wants it.
+fn tls_port(url: &str, token: &str) -> Option<u16> {
+    let mut settings = settings();
+    settings.database = database_at(url);
+    settings.database.tls_port = true;
+    let Input::Authorized(info) = authorize(&start(settings), token) else { panic!("refused") };
+    assert_eq!((info.host.as_str(), info.port), ("192.0.2.7", 5901));
+    info.tls_port
+}
+
+/// The port for TLS, in tables that have it. `run` changes rows and tables.
+fn tls_port_cases(url: &str, run: &impl Fn(&str)) {
+    let token = token(url, INSTANCE, "spice-html5", "600");
+    for (stored, expected) in
+        [("NULL", None), ("5902", Some(5902)), ("-1", None), ("0", None), ("65536", None)]
+    {
+        run(&format!("UPDATE console_auth_tokens SET tls_port = {stored}"));
+        assert_eq!(tls_port(url, &token), expected, "{stored}");
+    }
+    run("UPDATE console_auth_tokens SET tls_port = 5902");
+    let Input::Authorized(info) = authorize(&control_on(url), &token) else { panic!("refused") };
+    assert_eq!(info.tls_port, None, "nobody wants it");
 }
 
 /// The password as it stands in a URL.

@@ -112,6 +112,7 @@ impl Driven {
             console_type: self.settings.console_type,
             host: "compute-1.example".to_owned(),
             port: 5900,
+            tls_port: None,
             internal_access_path: Some("/console?ref=1".to_owned()),
             instance_uuid: "2f4d3a55-0000-4000-8000-000000000001".to_owned(),
             expires: 0,

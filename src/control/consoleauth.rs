@@ -197,6 +197,8 @@ fn connect_info(token: TokenRow) -> Result<ConnectInfo, AuthorizeError> {
         warn!(instance_uuid = ?token.instance_uuid, "a row of console_auth_tokens has port {}", token.port);
         return Err(AuthorizeError::TokenInvalid);
     };
+    // libvirt writes -1 where there is none.
+    let tls_port = token.tls_port.and_then(|port| u16::try_from(port).ok()).filter(|port| *port != 0);
     let texts = [Some(&token.host), token.internal_access_path.as_ref(), token.access_url_base.as_ref()];
     if texts.into_iter().flatten().any(|text| text.chars().nth(COLUMN_CHARS_MAX).is_some()) {
         warn!(instance_uuid = ?token.instance_uuid, "a row of console_auth_tokens has a text over its column's length");
@@ -206,6 +208,7 @@ fn connect_info(token: TokenRow) -> Result<ConnectInfo, AuthorizeError> {
         console_type,
         host: token.host,
         port,
+        tls_port,
         internal_access_path: token.internal_access_path,
         instance_uuid: token.instance_uuid,
         expires: token.expires,
@@ -227,6 +230,7 @@ mod tests {
             console_type: "novnc".to_owned(),
             host: "192.0.2.7".to_owned(),
             port: 5900,
+            tls_port: None,
             internal_access_path: None,
             instance_uuid: "11111111-2222-4333-8444-555555555555".to_owned(),
             expires: 2_000_000_000,

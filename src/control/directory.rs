@@ -95,6 +95,7 @@ mod tests {
             console_type: ConsoleType::NoVnc,
             host: "192.0.2.5".to_owned(),
             port: 5900,
+            tls_port: None,
             internal_access_path: Some("secret-path".to_owned()),
             instance_uuid: instance.to_owned(),
             expires: 0,

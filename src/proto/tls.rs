@@ -110,6 +110,10 @@ impl fmt::Debug for TlsConnector {
     }
 }
 
+/// What an end right behind the handshake means: QEMU looks at our certificate only then, and says nothing.
+pub const CLOSED_AFTER_TLS: &str = "compute closed the connection right behind the TLS handshake: it did not \
+     accept our client certificate, or wants one (vencrypt_client_cert)";
+
 /// The peer broke the protocol, or nothing was agreed on.
 #[derive(Debug, Error)]
 #[error("{0}")]

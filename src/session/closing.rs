@@ -26,7 +26,7 @@
 
 use std::time::Instant;
 
-use super::error::{CloseReason, HttpEnd, rfb_failure};
+use super::error::{CloseReason, HttpEnd, Refusal, rfb_failure};
 use super::limits::{duration, size};
 use super::line::numbered;
 use super::link::Link;
@@ -117,6 +117,9 @@ pub(super) fn close(
     counters.sessions_ended.of(reason.end()).add_alone(1);
     if let CloseReason::Refused(refusal) = &reason {
         counters.rejected.of(refusal.rejection()).add_alone(1);
+        if let Refusal::ComputeTls(error) = refusal {
+            counters.compute_tls_failed.of(error.failure()).add_alone(1);
+        }
     }
     if let CloseReason::Rfb(error) = &reason
         && let Some(failure) = rfb_failure(error)

@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::admission::{EarlyEnd, waiting};
 use super::closing;
 use super::control::{Admitted, Question};
+use super::encrypting::Encrypting;
 use super::error::{CloseReason, Failure, Refusal};
 use super::limits::{duration, size};
 use super::line::numbered;
@@ -36,11 +37,13 @@ pub(super) struct Connecting {
 
 impl Connecting {
     pub(super) fn start(cx: &Context, upgraded: Upgraded, info: Box<Admitted>, out: &mut Outbox) -> Phase {
-        out.push(Output::Ask(Question::Resolve { host: info.host.clone(), port: info.port }));
         let deadline = cx.now + duration(cx.settings.limits.connect_timeout_ms);
         let remaining = Vec::new().into_iter();
         let (since, dialled) = (cx.now, cx.now);
-        Phase::Connecting(Box::new(Self { upgraded, info, remaining, since, dialled, deadline }))
+        let connecting = Self { upgraded, info, remaining, since, dialled, deadline };
+        let (host, port) = (connecting.info.host.clone(), connecting.port(cx));
+        out.push(Output::Ask(Question::Resolve { host, port }));
+        Phase::Connecting(Box::new(connecting))
     }
 
     pub(super) fn since(&self) -> Instant {
@@ -71,6 +74,12 @@ impl Connecting {
         }
     }
 
+    /// Where the console listens. SPICE has a port of its own for TLS, and says so in the token from Nova 31 on.
+    fn port(&self, cx: &Context) -> u16 {
+        let tls_port = self.info.tls_port.filter(|_| cx.settings.compute_tls.whole);
+        tls_port.unwrap_or(self.info.port)
+    }
+
     /// Tries the next address. `last` is what the one before said, or that there is none at all. An address
     /// gets its share of the time that is left: one that swallows everything must not use up the others'.
     fn dial(mut self, cx: &Context, last: io::Error, out: &mut Outbox) -> Phase {
@@ -78,7 +87,7 @@ impl Connecting {
         let Some(address) = self.remaining.next() else {
             return self.refuse(cx, Refusal::Unreachable(last), out);
         };
-        numbered!(info, cx, "connecting to: {}:{}", self.info.host.escape_debug(), self.info.port);
+        numbered!(info, cx, "connecting to: {}:{}", self.info.host.escape_debug(), self.port(cx));
         let within = self.deadline.saturating_duration_since(cx.now) / shares.max(1);
         out.push(Output::Connect { address, within });
         Phase::Connecting(Box::new(self))
@@ -86,14 +95,28 @@ impl Connecting {
 
     fn connected(self, cx: &Context, out: &mut Outbox) -> Phase {
         out.counters().backend_connect.observe(cx.now.saturating_duration_since(self.dialled));
-        match &self.info.internal_access_path {
-            Some(path) if !path.is_empty() => Tunnelling::start(cx, self.upgraded, self.info, out),
-            _ => secure(cx, self.upgraded, Link::new(Side::Compute), self.info, Chunk::default(), out),
+        if cx.settings.compute_tls.whole {
+            return Encrypting::start(cx, self.upgraded, self.info, out);
         }
+        tunnel(cx, self.upgraded, Link::new(Side::Compute), self.info, out)
     }
 
     fn refuse(self, cx: &Context, refusal: Refusal, out: &mut Outbox) -> Phase {
         EarlyEnd::Reason(CloseReason::Refused(refusal)).close(cx, self.upgraded, None, out)
+    }
+}
+
+/// The compute node is there: what `internal_access_path` asks for comes first.
+pub(super) fn tunnel(
+    cx: &Context,
+    upgraded: Upgraded,
+    compute: Link,
+    info: Box<Admitted>,
+    out: &mut Outbox,
+) -> Phase {
+    match &info.internal_access_path {
+        Some(path) if !path.is_empty() => Tunnelling::start(cx, upgraded, compute, info, out),
+        _ => secure(cx, upgraded, compute, info, Chunk::default(), out),
     }
 }
 

@@ -11,8 +11,9 @@ use crate::proto::Side;
 use crate::proto::http::connect::ConnectError;
 use crate::proto::http::origin::OriginError;
 use crate::proto::rfb::RfbError;
+use crate::proto::tls::CLOSED_AFTER_TLS;
 use crate::proto::ws::{FrameError, StatusCode};
-use crate::telemetry::labels::{End, Label, Rejection, RfbFailure};
+use crate::telemetry::labels::{ComputeTlsFailure, End, Label, Rejection, RfbFailure};
 
 /// Something the engine or the control thread could not do.
 #[derive(Debug, Error)]
@@ -71,6 +72,9 @@ pub enum Refusal {
     /// No address of the compute node took the connection.
     #[error("{}", errno(.0))]
     Unreachable(io::Error),
+    /// The compute node's connection did not come under TLS (`serial_tls`, `spice_tls`).
+    #[error(transparent)]
+    ComputeTls(ComputeTlsError),
     /// The CONNECT preamble of `internal_access_path` failed.
     /// Begins with Nova's text (`nova/exception.py`, `InvalidConnectionInfo`).
     #[error("Invalid Connection Info: {0}")]
@@ -78,6 +82,36 @@ pub enum Refusal {
     /// The control thread has too much to do.
     #[error(transparent)]
     Overloaded(Overloaded),
+}
+
+/// Why a compute node's connection did not come under TLS, or ended there at once. The names are those that
+/// `VeNCrypt`'s failures have.
+#[derive(Debug, Error)]
+pub enum ComputeTlsError {
+    /// The handshake failed, or could not begin.
+    #[error("TLS with compute failed: {0}")]
+    Failed(String),
+    /// The compute node closed in the middle of the handshake.
+    #[error("compute closed the connection in the TLS handshake")]
+    Closed,
+    /// The handshake took too long.
+    #[error("compute let the time run out with the TLS handshake still due")]
+    TimedOut,
+    /// The compute node closed behind the handshake, before it said anything.
+    #[error("{CLOSED_AFTER_TLS}")]
+    ClosedAfterTls,
+}
+
+impl ComputeTlsError {
+    /// What metrics count it as.
+    pub(super) fn failure(&self) -> ComputeTlsFailure {
+        match self {
+            Self::Failed(_) => ComputeTlsFailure::Tls,
+            Self::Closed => ComputeTlsFailure::ClosedEarly,
+            Self::TimedOut => ComputeTlsFailure::TimeOut,
+            Self::ClosedAfterTls => ComputeTlsFailure::ClosedAfterTls,
+        }
+    }
 }
 
 /// As `str` of Python's OSError, which Nova logs: `[Errno 111] Connection refused`.
@@ -115,6 +149,7 @@ impl Refusal {
             Self::Origin(_) => Rejection::Origin,
             Self::Resolve(_) => Rejection::Resolve,
             Self::Unreachable(_) => Rejection::Unreachable,
+            Self::ComputeTls(_) => Rejection::ComputeTls,
             Self::Tunnel(_) => Rejection::Tunnel,
             Self::Overloaded(_) => Rejection::Overloaded,
         }

@@ -118,6 +118,8 @@ limits! {
         "Name resolution and TCP connect, over all addresses of the compute node.";
     addresses_max: Count = 8 in 1..=64,
         "Addresses of one compute node that are tried.";
+    compute_tls_timeout_ms: Milliseconds = 10_000 in 1..=3_600_000,
+        "The TLS handshake with a compute node where serial_tls or spice_tls is set; VeNCrypt's is part of compute_security_timeout_ms.";
     tunnel_timeout_ms: Milliseconds = 10_000 in 1..=3_600_000,
         "The CONNECT preamble for internal_access_path.";
     compute_security_timeout_ms: Milliseconds = 10_000 in 1..=3_600_000,

@@ -37,6 +37,7 @@ mod bulk;
 mod closing;
 mod connecting;
 mod control;
+mod encrypting;
 mod error;
 mod layers;
 mod lifetime;
@@ -62,14 +63,14 @@ pub use control::{
     Addresses, Admitted, AuthorizeError, Authorizer, Crowd, FileEvent, FileHandle, Notice, Overloaded, Place,
     Question, RecordEvent, Reply, Traffic, TrafficReply, Workers,
 };
-pub use error::{CloseReason, Failure, HttpEnd, Refusal};
+pub use error::{CloseReason, ComputeTlsError, Failure, HttpEnd, Refusal};
 use layers::Layers;
 pub use limits::Limits;
 use opening::{Opened, Opening};
 pub use phase::PHASE_NAMES;
 use phase::Phase;
 pub use recording::RecordStream;
-pub use settings::{InvalidNetwork, Network, Security, Settings, TlsSettings, VencryptSettings};
+pub use settings::{ComputeTlsSettings, InvalidNetwork, Network, Security, Settings, TlsSettings};
 
 /// The logger name of Nova's session lines; log pipelines select on it.
 pub const LOG_TARGET: &str = "nova.console.websocketproxy";
@@ -279,9 +280,14 @@ impl Session {
     }
 
     fn step(&mut self, cx: &Context, input: Input, out: &mut Outbox) {
+        self.change(cx, out, |phase, out| phase.step(cx, input, out));
+    }
+
+    /// Lets the phase become what it leads to.
+    fn change(&mut self, cx: &Context, out: &mut Outbox, lead: impl FnOnce(Phase, &mut Outbox) -> Phase) {
         let phase = std::mem::replace(&mut self.phase, Phase::Taken);
         let (before, begun) = (phase.name(), phase.begun());
-        self.phase = phase.step(cx, input, out);
+        self.phase = lead(phase, out);
         if self.phase.name() != before {
             if let Some((handshake, since)) = begun {
                 out.counters.handshake.of(handshake).observe(cx.now.saturating_duration_since(since));
@@ -328,20 +334,31 @@ impl Session {
     /// Takes an input through the TLS layers, and lets them carry out what the phase wishes.
     fn step_layers(&mut self, cx: &Context, layers: &mut Layers, input: Input, out: &mut Outbox) {
         if let Some(side) = layers.happened(cx, input, out) {
-            self.phase.secured(cx, side);
+            self.change_above(cx, layers, out, |phase, out| phase.secured(cx, side, out));
         }
         while let Some(input) = layers.next() {
-            let before = out.outputs.len();
-            self.step(cx, input, out);
-            let mut wishes = std::mem::take(&mut layers.wishes);
-            wishes.extend(out.outputs.drain(before..));
-            for output in wishes.drain(..) {
-                layers.wish(output, out);
-            }
-            layers.wishes = wishes;
-            if let Some(upgrade) = self.phase.take_upgrade() {
-                layers.add_compute(cx, upgrade, out);
-            }
+            self.change_above(cx, layers, out, |phase, out| phase.step(cx, input, out));
+        }
+    }
+
+    /// [`Session::change`], with the layers carrying out what the phase wishes.
+    fn change_above(
+        &mut self,
+        cx: &Context,
+        layers: &mut Layers,
+        out: &mut Outbox,
+        lead: impl FnOnce(Phase, &mut Outbox) -> Phase,
+    ) {
+        let before = out.outputs.len();
+        self.change(cx, out, lead);
+        let mut wishes = std::mem::take(&mut layers.wishes);
+        wishes.extend(out.outputs.drain(before..));
+        for output in wishes.drain(..) {
+            layers.wish(output, out);
+        }
+        layers.wishes = wishes;
+        if let Some(upgrade) = self.phase.take_upgrade() {
+            layers.add_compute(cx, upgrade, out);
         }
     }
 

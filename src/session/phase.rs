@@ -3,10 +3,10 @@
 //! ```text
 //! Request --web file--> Responding -> Request (kept alive) or Closing
 //!    | 101 sent
-//! Authorizing -> Connecting -> Tunnelling -> Securing -> Relaying -> Closing
-//!  token, port    TCP to        CONNECT to     RFB 3.8     frames     flush, Close
-//!  check, Origin  compute       internal_      and VeNCrypt           frame, FIN
-//!                               access_path    (VNC only)
+//! Authorizing -> Connecting -> Encrypting -> Tunnelling -> Securing -> Relaying -> Closing
+//!  token, port    TCP to        TLS, where     CONNECT to     RFB 3.8     frames     flush, Close
+//!  check, Origin  compute       serial_tls or  internal_      and VeNCrypt           frame, FIN
+//!                               spice_tls is   access_path    (VNC only)
 //! ```
 //!
 //! The order is Nova's (`nova/console/websocketproxy.py`), including that the 101 precedes the token check.
@@ -18,6 +18,7 @@ use std::time::Instant;
 use super::admission::Authorizing;
 use super::closing::Closing;
 use super::connecting::Connecting;
+use super::encrypting::Encrypting;
 use super::relay::Relay;
 use super::request::Request;
 use super::responding::Responding;
@@ -43,6 +44,8 @@ pub(super) enum Phase {
     Authorizing(Box<Authorizing>),
     /// Name resolution and TCP connect
     Connecting(Box<Connecting>),
+    /// TLS from the first byte on
+    Encrypting(Box<Encrypting>),
     /// CONNECT to `internal_access_path`
     Tunnelling(Box<Tunnelling>),
     /// RFB security negotiation
@@ -56,11 +59,12 @@ pub(super) enum Phase {
 }
 
 /// All names that [`Session::phase_name`](super::Session::phase_name) can give.
-pub const PHASE_NAMES: [&str; 9] = [
+pub const PHASE_NAMES: [&str; 10] = [
     "request",
     "responding",
     "authorizing",
     "connecting",
+    "encrypting",
     "tunnelling",
     "securing",
     "relaying",
@@ -75,6 +79,7 @@ impl Phase {
             Self::Responding(phase) => phase.step(cx, input, out),
             Self::Authorizing(phase) => phase.step(cx, input, out),
             Self::Connecting(phase) => phase.step(cx, input, out),
+            Self::Encrypting(phase) => phase.step(cx, input, out),
             Self::Tunnelling(phase) => phase.step(cx, input, out),
             Self::Securing(phase) => phase.step(cx, input, out),
             Self::Relaying(phase) => phase.step(cx, input, out),
@@ -99,6 +104,7 @@ impl Phase {
             Self::Responding(_) => "responding",
             Self::Authorizing(_) => "authorizing",
             Self::Connecting(_) => "connecting",
+            Self::Encrypting(_) => "encrypting",
             Self::Tunnelling(_) => "tunnelling",
             Self::Securing(_) => "securing",
             Self::Relaying(_) => "relaying",
@@ -113,6 +119,7 @@ impl Phase {
             Self::Responding(phase) => Some(phase.deadline()),
             Self::Authorizing(phase) => Some(phase.deadline()),
             Self::Connecting(phase) => Some(phase.deadline()),
+            Self::Encrypting(phase) => Some(phase.deadline()),
             Self::Tunnelling(phase) => Some(phase.deadline()),
             Self::Securing(phase) => Some(phase.deadline()),
             Self::Relaying(phase) => phase.deadline(),
@@ -129,18 +136,25 @@ impl Phase {
     }
 
     /// A side's TLS handshake is over.
-    pub(super) fn secured(&mut self, cx: &Context, side: Side) {
-        match (self, side) {
+    pub(super) fn secured(mut self, cx: &Context, side: Side, out: &mut Outbox) -> Self {
+        match (&mut self, side) {
             // The time for the request begins.
             (Self::Request(phase), Side::Tenant) => phase.await_head(cx),
             (Self::Securing(phase), Side::Compute) => phase.secured(cx),
+            (Self::Encrypting(_), Side::Compute) => {
+                if let Self::Encrypting(phase) = self {
+                    return phase.secured(cx, out);
+                }
+            }
             _ => {}
         }
+        self
     }
 
     /// What puts the compute node's connection under TLS, once, when that was agreed on.
     pub(super) fn take_upgrade(&mut self) -> Option<Upgrade> {
         match self {
+            Self::Encrypting(phase) => phase.take_upgrade(),
             Self::Securing(phase) => phase.take_upgrade(),
             _ => None,
         }
@@ -151,6 +165,7 @@ impl Phase {
         match self {
             Self::Authorizing(phase) => Some((HandshakePhase::Authorizing, phase.since())),
             Self::Connecting(phase) => Some((HandshakePhase::Connecting, phase.since())),
+            Self::Encrypting(phase) => Some((HandshakePhase::Encrypting, phase.since())),
             Self::Tunnelling(phase) => Some((HandshakePhase::Tunnelling, phase.since())),
             Self::Securing(phase) => Some((HandshakePhase::Securing, phase.since())),
             Self::Request(_) | Self::Responding(_) | Self::Relaying(_) | Self::Closing(_) | Self::Taken => {

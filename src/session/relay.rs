@@ -8,8 +8,9 @@ use std::time::Instant;
 use super::bulk::Bulk;
 use super::closing;
 use super::control::{Admitted, Notice};
-use super::error::CloseReason;
+use super::error::{CloseReason, ComputeTlsError};
 use super::lifetime::{Due, Lifetime};
+use super::limits::duration;
 use super::line::numbered;
 use super::link::Link;
 use super::phase::Phase;
@@ -137,6 +138,7 @@ impl Relay {
             }
             Input::Ended { from: Side::Compute } => {
                 self.compute.set_ended();
+                self.suspect_our_certificate(cx, out);
                 return self.close(cx, CloseReason::ComputeEnded, out);
             }
             Input::Ended { from: Side::Tenant } => {
@@ -144,6 +146,9 @@ impl Relay {
                 return self.close(cx, CloseReason::TenantEnded, out);
             }
             Input::Failed(Failure::Read { from: side, source } | Failure::Write { to: side, source }) => {
+                if side == Side::Compute {
+                    self.suspect_our_certificate(cx, out);
+                }
                 return self.close(cx, CloseReason::of_side(side, source), out);
             }
             Input::Kill(reason) => return self.close(cx, reason, out),
@@ -163,6 +168,17 @@ impl Relay {
             | Input::Failed(_) => {}
         }
         Phase::Relaying(self)
+    }
+
+    /// A compute node has left. One that does so right behind the TLS handshake, and without a word, has refused
+    /// our certificate: QEMU completes the handshake first. To the tenant it is a console that has ended.
+    fn suspect_our_certificate(&self, cx: &Context, out: &mut Outbox) {
+        let at_once = self.lifetime.age(cx.now) <= duration(cx.settings.limits.compute_tls_timeout_ms);
+        if cx.settings.compute_tls.whole && self.from_compute == 0 && at_once {
+            let error = ComputeTlsError::ClosedAfterTls;
+            out.counters().compute_tls_failed.of(error.failure()).add_alone(1);
+            numbered!(error, cx, "{error}");
+        }
     }
 
     /// The tenant is read only when what it said before is with the compute node.

@@ -22,6 +22,10 @@ pub(super) struct Secure {
     handshaking: bool,
     /// When the tenant's has to be over; the compute node's is part of a phase, whose time counts
     handshake_until: Option<Instant>,
+    /// The last byte of each write has a record of its own. QEMU's serial port takes from a record as much as its FIFO
+    /// has room for, and looks for the rest only when the socket is readable: what is pasted would hang in the middle
+    /// until the next key. A record of one byte behind it keeps the socket readable until all of it is taken.
+    last_byte_apart: bool,
     /// The phase waits for bytes, and a read is open on the wire unless the end is known
     read_wanted: bool,
     wire_reading: bool,
@@ -57,6 +61,8 @@ pub(super) struct Upgrade {
     pub(super) unsent: Option<Chunk>,
     /// Whether a write is open, for which the phase waits
     pub(super) writing: bool,
+    /// Whether the last byte of each write goes into a record of its own
+    pub(super) last_byte_apart: bool,
 }
 
 impl Secure {
@@ -69,6 +75,7 @@ impl Secure {
     /// A compute node's connection, of which the phase waits for bytes. Our hello leaves at once.
     pub(super) fn with_compute(cx: &Context, upgrade: Upgrade, out: &mut Outbox) -> Self {
         let mut secure = Self::new(Side::Compute, upgrade.layer, upgrade.writing);
+        secure.last_byte_apart = upgrade.last_byte_apart;
         secure.outgoing.extend(upgrade.unsent);
         secure.send(0, out);
         if !upgrade.early.is_empty() {
@@ -84,6 +91,7 @@ impl Secure {
             layer,
             handshaking: true,
             handshake_until: None,
+            last_byte_apart: false,
             read_wanted: true,
             wire_reading: true,
             write_wanted: writing,
@@ -242,7 +250,7 @@ impl Secure {
                 // Before the handshake is over nothing can be sent, and nothing but the end of the
                 // connection is ever written then.
                 if !self.layer.is_handshaking() {
-                    self.layer.seal(chunk.bytes());
+                    self.seal(chunk.bytes());
                 }
                 self.send(chunk.len(), out);
                 self.tell_written();
@@ -258,6 +266,16 @@ impl Secure {
                 self.flush(out);
             }
             other => out.push(other),
+        }
+    }
+
+    fn seal(&mut self, plain: &[u8]) {
+        match plain.split_last_chunk::<1>() {
+            Some((most, last)) if self.last_byte_apart && !most.is_empty() => {
+                self.layer.seal(most);
+                self.layer.seal(last);
+            }
+            _ => self.layer.seal(plain),
         }
     }
 
@@ -329,4 +347,9 @@ impl Secure {
             self.feed.push_back(Input::Failed(Failure::Write { to: self.side, source: kind.into() }));
         }
     }
+}
+
+/// Whether what the peer sent was no TLS, or was not to be trusted.
+pub(super) fn is_of_tls(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<TlsError>())
 }

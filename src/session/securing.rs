@@ -1,6 +1,5 @@
 //! RFB security negotiation with both sides (`nova/console/securityproxy/rfb.py`).
 
-use std::io;
 use std::time::{Duration, Instant};
 
 use super::closing;
@@ -10,13 +9,12 @@ use super::limits::duration;
 use super::link::Link;
 use super::phase::Phase;
 use super::relay::{Relay, Residue};
-use super::secure::Upgrade;
+use super::secure::{Upgrade, is_of_tls};
 use super::tenant::{StreamEnd, Tenant};
 use super::{Context, Input, LOG_TARGET, Outbox, Side};
 
 use crate::proto::bytes::Chunk;
 use crate::proto::rfb::{Negotiation, Progress, RfbError, Step, Transmit};
-use crate::proto::tls::TlsError;
 
 /// The logger name of Nova's lines about the handshake.
 const RFB_TARGET: &str = "nova.console.securityproxy.rfb";
@@ -176,13 +174,14 @@ impl Securing {
             }
             Ok(Progress::StartTls(early)) => {
                 self.stepped(cx, waited_for);
-                match cx.settings.vencrypt.connect(&self.info.host) {
+                match cx.settings.compute_tls.connect(&self.info.host) {
                     Ok(layer) => {
                         self.upgrade = Some(Upgrade {
                             layer: Box::new(layer),
                             early: Chunk::copied_from(&early),
                             unsent: self.compute.take_queued(),
                             writing: !self.compute.is_flushed(),
+                            last_byte_apart: false,
                         });
                         Phase::Securing(Box::new(self))
                     }
@@ -267,9 +266,4 @@ impl Securing {
     fn close(self, cx: &Context, reason: CloseReason, out: &mut Outbox) -> Phase {
         closing::close(cx, self.tenant, Some(self.compute), reason, out)
     }
-}
-
-/// Whether what the peer sent was no TLS, or was not to be trusted.
-fn is_of_tls(error: &io::Error) -> bool {
-    error.get_ref().is_some_and(|inner| inner.is::<TlsError>())
 }

@@ -37,7 +37,7 @@ pub struct Settings {
     /// TLS towards the tenant
     pub tls: TlsSettings,
     /// TLS towards compute nodes
-    pub vencrypt: VencryptSettings,
+    pub compute_tls: ComputeTlsSettings,
     /// `[consolegate] strict_upgrade`
     pub upgrade: UpgradePolicy,
     /// `[consolegate] explain_refusals`: a Close code and reason on refusals
@@ -63,16 +63,18 @@ pub struct TlsSettings {
     pub only: bool,
 }
 
-/// TLS towards compute nodes, inside VNC's security negotiation.
+/// TLS towards compute nodes: inside VNC's security negotiation, or from the first byte on.
 #[derive(Clone, Debug, Default)]
-pub struct VencryptSettings {
+pub struct ComputeTlsSettings {
     /// What is in the files now
     pub connector: Arc<TlsConnector>,
     /// `[consolegate] vencrypt_verify_host`: their certificates must be for the host that was dialled
     pub verify_host: bool,
+    /// `[consolegate] serial_tls`, `spice_tls`: all that is said to a compute node is under TLS
+    pub whole: bool,
 }
 
-impl VencryptSettings {
+impl ComputeTlsSettings {
     /// The client's end of a connection to `host`, as the token names it.
     pub(super) fn connect(&self, host: &str) -> Result<TlsLayer, NoTls> {
         self.connector.connect(self.verify_host.then_some(host))
@@ -167,7 +169,7 @@ impl Settings {
             trusted_proxies: Vec::new(),
             proxy_protocol: false,
             tls: TlsSettings::default(),
-            vencrypt: VencryptSettings::default(),
+            compute_tls: ComputeTlsSettings::default(),
             upgrade: UpgradePolicy::default(),
             explain_refusals: false,
             record: None,

@@ -28,8 +28,13 @@ pub(super) struct Tunnelling {
 }
 
 impl Tunnelling {
-    pub(super) fn start(cx: &Context, upgraded: Upgraded, info: Box<Admitted>, out: &mut Outbox) -> Phase {
-        let mut compute = Link::new(Side::Compute);
+    pub(super) fn start(
+        cx: &Context,
+        upgraded: Upgraded,
+        mut compute: Link,
+        info: Box<Admitted>,
+        out: &mut Outbox,
+    ) -> Phase {
         match connect::request(info.internal_access_path.as_deref().unwrap_or_default()) {
             Ok(request) => {
                 compute.write(Chunk::copied_from(&request), out);

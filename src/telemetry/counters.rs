@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::labels::{End, HandshakePhase, Label, Rejection, RfbFailure};
+use super::labels::{ComputeTlsFailure, End, HandshakePhase, Label, Rejection, RfbFailure};
 
 /// A number that only grows.
 #[derive(Debug, Default)]
@@ -185,6 +185,8 @@ pub struct WorkerCounters {
     pub rejected: Counters<Rejection>,
     /// RFB negotiations that failed
     pub rfb_failed: Counters<RfbFailure>,
+    /// TLS with compute nodes from the first byte on that failed
+    pub compute_tls_failed: Counters<ComputeTlsFailure>,
     /// Phases between upgrade and relay
     pub handshake: Histograms<HandshakePhase>,
     /// TCP connects to compute nodes that were made
@@ -205,6 +207,7 @@ impl Default for WorkerCounters {
             path_switches: Count::default(),
             rejected: Counters::default(),
             rfb_failed: Counters::default(),
+            compute_tls_failed: Counters::default(),
             handshake: Histograms::new(STEP_BOUNDS_MS),
             backend_connect: Histogram::new(STEP_BOUNDS_MS),
         }

@@ -113,6 +113,8 @@ label! {
         Resolve = "resolve",
         /// The compute node took no connection
         Unreachable = "unreachable",
+        /// The compute node's connection did not come under TLS
+        ComputeTls = "compute_tls",
         /// The CONNECT preamble failed
         Tunnel = "tunnel",
         /// Too many questions wait for the control thread
@@ -159,12 +161,28 @@ label! {
 }
 
 label! {
+    /// Why TLS from the first byte on failed: the names that `RfbFailure` has for the same.
+    ComputeTlsFailure = "kind" {
+        /// It failed, or the compute node's certificate is not to be trusted
+        Tls = "tls",
+        /// The compute node closed in the handshake
+        ClosedEarly = "closed-early",
+        /// The handshake took too long
+        TimeOut = "time-out",
+        /// The compute node closed right behind the handshake: our certificate will not do
+        ClosedAfterTls = "closed-after-tls",
+    }
+}
+
+label! {
     /// A phase between the upgrade and the relay.
     HandshakePhase = "phase" {
         /// Token lookup and port check
         Authorizing = "authorizing",
         /// Name resolution and TCP connect
         Connecting = "connecting",
+        /// TLS from the first byte on
+        Encrypting = "encrypting",
         /// CONNECT to `internal_access_path`
         Tunnelling = "tunnelling",
         /// RFB security negotiation

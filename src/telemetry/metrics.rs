@@ -341,6 +341,14 @@ pub const ROWS: &[Row] = &[
         |metrics, to| to.counters(&[], |kind| metrics.sum(|worker| worker.rfb_failed.of(kind).get())),
     ),
     row(
+        "compute_tls_failed",
+        Kind::Counter,
+        "",
+        &["kind"],
+        "TLS with computes from the first byte on (serial_tls, spice_tls) that failed",
+        |metrics, to| to.counters(&[], |kind| metrics.sum(|worker| worker.compute_tls_failed.of(kind).get())),
+    ),
+    row(
         "handshake",
         Kind::Histogram,
         "seconds",

@@ -1,11 +1,12 @@
 // docs/TLS.md, followed to the letter: its commands make the certificates, its settings go to QEMU and to the proxy,
-// and noVNC in Chromium, itself over wss, shows the screen of a guest that speaks VeNCrypt alone.
+// and noVNC in Chromium, itself over wss, shows the screen of a guest that speaks VeNCrypt alone. So do spice-html5 and a
+// serial console whose guest speaks TLS.
 import assert from 'node:assert/strict';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { openPage, untilShown } from './lib/browser.mjs';
+import { openPage, openSpice, untilShown } from './lib/browser.mjs';
 import { bootGuest } from './lib/guest.mjs';
 import { run, until } from './lib/process.mjs';
 import { startProxy } from './lib/proxy.mjs';
@@ -19,29 +20,32 @@ function blocks(language, dir) {
   return found.map((text) => text.replaceAll('/etc/pki', path.join(dir, 'pki')).replaceAll('192.0.2.7', '127.0.0.1'));
 }
 
-/** What libvirt makes of its qemu.conf: the credentials of QEMU's VNC server. */
-function credentials(conf) {
+/** What libvirt makes of its qemu.conf: the credentials of QEMU's VNC server (`vnc`) or serial ports (`chardev`). */
+function credentials(conf, of) {
   const value = (name) => new RegExp(`^${name} = "?([^"\n]*)`, 'm').exec(conf)[1];
-  assert.equal(value('vnc_tls'), '1');
-  const verify = value('vnc_tls_x509_verify') === '1' ? 'yes' : 'no';
-  return `dir=${value('vnc_tls_x509_cert_dir')},verify-peer=${verify}`;
+  assert.equal(value(`${of}_tls`), '1');
+  const verify = value(`${of}_tls_x509_verify`) === '1' ? 'yes' : 'no';
+  return `dir=${value(`${of}_tls_x509_cert_dir`)},verify-peer=${verify}`;
 }
 
 describe('TLS to the compute node as docs/TLS.md has it', () => {
-  let dir; let rollOut; let strict; let creds; let secured; let plain;
+  let dir; let rollOut; let strict; let whole; let secured; let plain;
 
   before(async () => {
     dir = mkdtempSync(path.join(os.tmpdir(), 'consolegate-vencrypt-'));
     mkdirSync(path.join(dir, 'pki'));
     const commands = blocks('sh', dir);
-    assert.equal(commands.length, 6);
+    assert.equal(commands.length, 7);
     await run('sh', ['-euc', `cd '${dir}'\n${commands.join('\n')}`]);
-    const [libvirt, ...nova] = blocks('ini', dir);
-    [rollOut, strict] = nova;
-    creds = credentials(libvirt);
+    const settings = blocks('ini', dir);
+    assert.equal(settings.length, 5);
+    const [libvirt, others] = [settings[0], settings[3]];
+    [, rollOut, strict, , whole] = settings;
+    const spice = /^spice_tls = 1\nspice_tls_x509_cert_dir = "(.*)"/m.exec(others)[1];
+    const tls = { vnc: credentials(libvirt, 'vnc'), serial: credentials(others, 'chardev'), spice };
     mkdirSync(path.join(dir, 'secured'));
     mkdirSync(path.join(dir, 'plain'));
-    secured = await bootGuest(path.join(dir, 'secured'), 'std', creds);
+    secured = await bootGuest(path.join(dir, 'secured'), 'std', tls);
     plain = await bootGuest(path.join(dir, 'plain'));
     await run('openssl', ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-subj', '/CN=localhost', '-days', '2',
       '-keyout', path.join(dir, 'https.pem'), '-out', path.join(dir, 'https.crt')]);
@@ -54,13 +58,17 @@ describe('TLS to the compute node as docs/TLS.md has it', () => {
   });
 
   /** Opens the console of `guest` through a proxy with these settings, over TLS. */
-  async function withConsole(guest, settings, look) {
+  async function withConsole(guest, settings, look, type = 'novnc') {
     const own = mkdtempSync(path.join(dir, 'proxy-'));
     const https = `cert = ${dir}/https.crt\nkey = ${dir}/https.pem\nssl_only = true`;
-    const proxy = await startProxy(own, npmWebRoot(own), guest.port, 'novnc', `${https}\n${settings}`);
+    const web = type === 'spice-html5' ? '/usr/share/spice-html5' : npmWebRoot(own);
+    const port = { novnc: guest.port, serial: guest.serialPort, 'spice-html5': guest.spicePort }[type];
+    const tlsPort = type === 'spice-html5' ? guest.spiceTlsPort : undefined;
+    const proxy = await startProxy(own, web, port, type, `${https}\n${settings}`, tlsPort);
     let tab;
     try {
-      tab = await openPage(await proxy.accessUrl('vnc_lite.html', 'https'));
+      const url = await proxy.accessUrl(type === 'spice-html5' ? 'spice_auto.html' : 'vnc_lite.html', 'https');
+      tab = type === 'spice-html5' ? await openSpice(url, guest.monitor) : await openPage(url);
       await look(tab, proxy);
       assert.ok(tab.sockets.every((each) => each.startsWith('wss:')), `${tab.sockets}`);
     } catch (error) {
@@ -91,5 +99,34 @@ describe('TLS to the compute node as docs/TLS.md has it', () => {
       assert.deepEqual(await plain.monitor.vncClients(), []);
     });
     await withConsole(secured, settings, (tab) => untilShown(tab.page, secured.monitor));
+  });
+
+  it('shows a guest whose SPICE server is spoken to on its port for TLS alone', async () => {
+    await withConsole(secured, whole, async (tab) => {
+      await untilShown(tab.page, secured.monitor);
+      const channels = await secured.monitor.spiceChannels();
+      assert.deepEqual(channels.map((each) => each.tls), [true, true, true, true]);
+    }, 'spice-html5');
+  });
+
+  it('echoes what is typed on a serial console whose port speaks TLS and asks for our certificate', async () => {
+    // The page is only there to have a WebSocket of the browser's.
+    await withConsole(secured, whole, async (tab) => {
+      const echo = await tab.page.evaluate(async () => {
+        const socket = new WebSocket(`wss://${window.location.host}/${window.location.search}`, ['binary']);
+        socket.binaryType = 'arraybuffer';
+        let seen = '';
+        await new Promise((resolve, reject) => {
+          socket.onopen = () => socket.send(new TextEncoder().encode('typed under TLS'));
+          socket.onmessage = (message) => {
+            seen += new TextDecoder().decode(message.data);
+            if (seen.endsWith('typed under TLS')) resolve();
+          };
+          socket.onclose = (close) => reject(new Error(`closed with ${close.code}`));
+        });
+        return seen;
+      });
+      assert.match(echo, /typed under TLS$/);
+    }, 'serial');
   });
 });

@@ -174,6 +174,7 @@ impl Authorizer for Everybody {
                 console_type: ConsoleType::Serial,
                 host: self.0[0].ip().to_string(),
                 port: self.0[0].port(),
+                tls_port: None,
                 internal_access_path: None,
                 instance_uuid: String::new(),
                 expires: 0,

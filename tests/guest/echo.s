@@ -16,6 +16,9 @@ _start:
         mov     $0x0100, %ax            # the cursor's shape:
         mov     $0x2000, %cx            # hidden
         int     $0x10
+        mov     $0x3fa, %dx             # the serial port's FIFO on, so that it holds more than
+        mov     $1, %al                 # one byte of what is typed; who sees the greeting may type
+        out     %al, (%dx)
         mov     $greeting, %si
 greet:
         lodsb
@@ -34,9 +37,6 @@ bars:
         inc     %ah
         cmp     $16, %ah
         jb      bars
-        mov     $0x3fa, %dx             # the serial port's FIFO on, so that it holds more than
-        mov     $1, %al                 # one byte of what is typed
-        out     %al, (%dx)
 echo:
         mov     $1, %ah                 # is there a key?
         int     $0x16

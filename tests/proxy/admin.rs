@@ -91,6 +91,14 @@ pub(crate) fn metrics(program: &Program) -> String {
     ask(program, "GET /metrics").body
 }
 
+/// The samples of a counter that are not 0, less its name.
+pub(crate) fn counted(program: &Program, name: &str) -> Vec<String> {
+    let name = format!("consolegate_{name}_total");
+    let metrics = metrics(program);
+    let samples = metrics.lines().filter_map(|line| line.strip_prefix(&name));
+    samples.filter(|sample| !sample.ends_with(" 0")).map(str::to_owned).collect()
+}
+
 /// The value of one sample.
 fn sample(program: &Program, name: &str) -> f64 {
     let text = ask(program, "GET /metrics").body;

@@ -1,36 +1,38 @@
-//! A real QEMU with a screen, behind VeNCrypt if need be, and a relay before it that writes down the wire.
+//! A real QEMU whose console is behind TLS if need be, and a relay before it that writes down the wire.
 
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::program;
 
-/// QEMU stopped at its first instruction, with a screen.
+/// A running QEMU, with something that listens on `port`.
 pub(crate) struct Guest {
     qemu: Child,
     pub(crate) port: u16,
+    /// Where it says what went wrong
+    errors: PathBuf,
 }
 
 impl Guest {
-    /// Behind VeNCrypt; `credentials` goes behind `tls-creds-x509,id=tls,endpoint=server,dir=FOLDER,`.
+    /// Stopped at its first instruction, with a screen behind VeNCrypt. `credentials` goes behind
+    /// `tls-creds-x509,id=tls,endpoint=server,dir=FOLDER,`.
     pub(crate) fn start(folder: &Path, credentials: &str) -> Self {
-        let object = format!("tls-creds-x509,id=tls,endpoint=server,dir={},{credentials}", folder.display());
-        Self::with(folder, ",tls-creds=tls", &["-object", &object])
+        Self::screen(folder, ",tls-creds=tls", Some(credentials))
     }
 
-    /// For anyone who can reach it.
+    /// The same for anyone who can reach it.
     #[allow(dead_code, reason = "for tests/empty_root_real.rs")]
     pub(crate) fn open(folder: &Path) -> Self {
-        Self::with(folder, "", &[])
+        Self::screen(folder, "", None)
     }
 
     /// `display` goes behind the address of the VNC server.
-    fn with(folder: &Path, display: &str, arguments: &[&str]) -> Self {
+    fn screen(folder: &Path, display: &str, credentials: Option<&str>) -> Self {
         // QEMU counts its displays from there.
         let port = loop {
             let port = program::free_port();
@@ -38,25 +40,67 @@ impl Guest {
                 break port;
             }
         };
+        let display = format!("127.0.0.1:{}{display}", port - 5_900);
+        let screen = ["-vga", "std", "-S", "-name", "instance-0000002a", "-vnc", &display];
+        Self::run(folder, port, credentials, &screen).listening()
+    }
+
+    /// The echo guest of `tests/guest`, whose first serial port listens for TLS. `credentials` as above.
+    pub(crate) fn serial(folder: &Path, credentials: &str) -> Self {
+        let (image, log) = (folder.join("guest.img"), folder.join("serial.log"));
+        let build = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guest/build");
+        assert!(Command::new(build).arg(&image).status().unwrap().success());
+        let port = program::free_port();
+        let _ = fs::remove_file(&log);
+        let socket = format!(
+            "socket,id=serial,host=127.0.0.1,port={port},server=on,wait=off,tls-creds=tls,logfile={}",
+            log.display()
+        );
+        let disk = format!("file={},format=raw,snapshot=on", image.display());
+        let port_and_disk =
+            ["-vga", "std", "-chardev", &socket, "-device", "isa-serial,chardev=serial", "-drive", &disk];
+        let mut guest = Self::run(folder, port, Some(credentials), &port_and_disk);
+        // It greets when it is ready. Nothing connects to see: the port serves one at a time.
+        guest.wait_until(|_| fs::read(&log).is_ok_and(|said| said.ends_with(b"it echoes: ")));
+        guest
+    }
+
+    /// Stopped at its first instruction, with a SPICE server for plain connections, whose port is given, and one
+    /// for TLS.
+    pub(crate) fn spice(folder: &Path) -> (Self, u16) {
+        let (plain, port) = (program::free_port(), program::free_port());
+        let server = format!(
+            "addr=127.0.0.1,port={plain},tls-port={port},x509-dir={},disable-ticketing=on",
+            folder.display()
+        );
+        (Self::run(folder, port, None, &["-vga", "qxl", "-S", "-spice", &server]).listening(), plain)
+    }
+
+    fn run(folder: &Path, port: u16, credentials: Option<&str>, arguments: &[&str]) -> Self {
         let errors = folder.join("qemu.log");
-        let qemu = Command::new("qemu-system-x86_64")
-            .args(["-accel", "tcg", "-m", "16", "-nodefaults", "-vga", "std", "-display", "none", "-S"])
-            .args(["-name", "instance-0000002a"])
-            .args(["-vnc", &format!("127.0.0.1:{}{display}", port - 5_900)])
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stderr(fs::File::create(&errors).unwrap())
-            .spawn()
-            .expect("QEMU: scripts/install");
-        let mut guest = Self { qemu, port };
+        let mut qemu = Command::new("qemu-system-x86_64");
+        qemu.args(["-accel", "tcg", "-m", "16", "-nodefaults", "-display", "none"]);
+        if let Some(credentials) = credentials {
+            let dir = folder.display();
+            qemu.args(["-object", &format!("tls-creds-x509,id=tls,endpoint=server,dir={dir},{credentials}")]);
+        }
+        qemu.args(arguments).stdin(Stdio::null()).stderr(fs::File::create(&errors).unwrap());
+        Self { qemu: qemu.spawn().expect("QEMU: scripts/install"), port, errors }
+    }
+
+    fn listening(mut self) -> Self {
+        self.wait_until(|port| TcpStream::connect(("127.0.0.1", port)).is_ok());
+        self
+    }
+
+    fn wait_until(&mut self, is_ready: impl Fn(u16) -> bool) {
         let until = Instant::now() + Duration::from_secs(60);
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            let ended = guest.qemu.try_wait().unwrap();
-            let said = fs::read_to_string(&errors).unwrap_or_default();
-            assert!(ended.is_none() && Instant::now() < until, "QEMU does not listen: {said}");
+        while !is_ready(self.port) {
+            let ended = self.qemu.try_wait().unwrap();
+            let said = fs::read_to_string(&self.errors).unwrap_or_default();
+            assert!(ended.is_none() && Instant::now() < until, "QEMU is not ready: {said}");
             thread::sleep(Duration::from_millis(20));
         }
-        guest
     }
 }
 
@@ -73,8 +117,8 @@ pub(crate) struct Wire {
     pub(crate) from_guest: Vec<u8>,
 }
 
-/// Serves one connection between the proxy and `port`, and gives what went by when both have ended. `behind_ack` is what somebody in the middle puts behind the
-/// answer that accepts the sub-type.
+/// Serves one connection between the proxy and `port`, and gives what went by when both have ended. `behind_ack` is
+/// what somebody in the middle puts behind the answer that accepts VeNCrypt's sub-type.
 pub(crate) fn wiretap(port: u16, behind_ack: &'static [u8]) -> (u16, JoinHandle<Wire>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let here = listener.local_addr().unwrap().port();

@@ -13,6 +13,7 @@ mod client;
 mod command_lines;
 mod completion;
 mod compute;
+mod compute_tls;
 mod daemon;
 mod denied;
 mod descriptors;

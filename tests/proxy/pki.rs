@@ -1,4 +1,4 @@
-//! Authorities and certificates for both ends of VeNCrypt, in the files that QEMU and Nova take.
+//! Authorities and certificates for both ends of TLS between proxy and guest, in the files that QEMU and Nova take.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,6 +7,8 @@ use rcgen::{
     BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
     date_time_ymd,
 };
+
+use super::program::directory;
 
 /// An authority, whose certificate is `ca-cert.pem` in a folder.
 pub(crate) struct Authority {
@@ -62,4 +64,46 @@ impl Authority {
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
+}
+
+/// An authority for guests and proxies, and another that nobody trusts.
+pub(crate) struct Pki {
+    pub(crate) ours: Authority,
+    pub(crate) foreign: Authority,
+}
+
+impl Pki {
+    pub(crate) fn new() -> Self {
+        let directory = directory();
+        let ours = Authority::new(directory.join("ours"));
+        let foreign = Authority::new(directory.join("foreign"));
+        ours.server(&["compute-7.example"]);
+        ours.client("client", 4_000);
+        ours.client("expired", 2_002);
+        foreign.client("client", 4_000);
+        Self { ours, foreign }
+    }
+
+    /// nova.conf with the authorities of `authority`, and a pair of `client`'s.
+    pub(crate) fn options(&self, authority: &Authority, client: Option<(&Authority, &str)>) -> String {
+        let mut options =
+            format!("[vnc]\nauth_schemes = vencrypt,none\nvencrypt_ca_certs = {}\n", ca(authority));
+        if let Some((authority, name)) = client {
+            for part in ["cert", "key"] {
+                let file = authority.file(&format!("{name}-{part}"));
+                options.push_str(&format!("vencrypt_client_{part} = {}\n", file.display()));
+            }
+        }
+        options
+    }
+}
+
+impl Drop for Pki {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(self.ours.folder().parent().unwrap());
+    }
+}
+
+fn ca(authority: &Authority) -> String {
+    authority.file("ca-cert").display().to_string()
 }

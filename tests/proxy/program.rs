@@ -153,22 +153,30 @@ impl Program {
 
     /// Makes a token of `console_type` for a compute node on loopback.
     pub(crate) fn token(&self, console_type: &str, port: u16, ttl: u32) -> String {
-        let url = self.token_tool(&[
+        self.token_with(console_type, port, ttl, &[])
+    }
+
+    /// The same with further arguments of the token tool.
+    pub(crate) fn token_with(&self, console_type: &str, port: u16, ttl: u32, more: &[&str]) -> String {
+        let (port, ttl) = (port.to_string(), ttl.to_string());
+        let base_url = format!("http://{}/vnc_lite.html", self.address);
+        let usual = [
             "create",
             "--type",
             console_type,
             "--host",
             "127.0.0.1",
             "--port",
-            &port.to_string(),
+            &port,
             "--instance",
             INSTANCE,
             "--ttl",
-            &ttl.to_string(),
+            &ttl,
             "--base-url",
-            &format!("http://{}/vnc_lite.html", self.address),
+            &base_url,
             "--init",
-        ]);
+        ];
+        let url = self.token_tool(&[&usual[..], more].concat());
         // Both `?token=UUID` and `?path=%3Ftoken%3DUUID` end with it.
         url[url.len() - 36..].to_owned()
     }

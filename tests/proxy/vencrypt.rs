@@ -6,8 +6,8 @@ use super::admin;
 use super::client::{Client, End};
 use super::guest::{GUEST_BEFORE_TLS, Guest, PROXY_BEFORE_TLS, assert_tls, wiretap};
 use super::pair::{Pair, connect};
-use super::pki::Authority;
-use super::program::{Options, Program, directory};
+use super::pki::{Authority, Pki};
+use super::program::{Options, Program};
 use super::screen::see_the_screen;
 
 on_both_engines! {
@@ -24,47 +24,6 @@ on_both_engines! {
 
 const FAILED: &[u8] = b"\0\0\0\x01\0\0\0\x28Unable to negotiate security with server";
 
-/// An authority for guests and proxies, and another that nobody trusts.
-struct Pki {
-    ours: Authority,
-    foreign: Authority,
-}
-
-impl Pki {
-    fn new() -> Self {
-        let directory = directory();
-        let ours = Authority::new(directory.join("ours"));
-        let foreign = Authority::new(directory.join("foreign"));
-        ours.server(&["compute-7.example"]);
-        ours.client("client", 4_000);
-        ours.client("expired", 2_002);
-        foreign.client("client", 4_000);
-        Self { ours, foreign }
-    }
-
-    fn options(&self, authority: &Authority, client: Option<(&Authority, &str)>) -> String {
-        let mut options =
-            format!("[vnc]\nauth_schemes = vencrypt,none\nvencrypt_ca_certs = {}\n", ca(authority));
-        if let Some((authority, name)) = client {
-            for part in ["cert", "key"] {
-                let file = authority.file(&format!("{name}-{part}"));
-                options.push_str(&format!("vencrypt_client_{part} = {}\n", file.display()));
-            }
-        }
-        options
-    }
-}
-
-impl Drop for Pki {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(self.ours.folder().parent().unwrap());
-    }
-}
-
-fn ca(authority: &Authority) -> String {
-    authority.file("ca-cert").display().to_string()
-}
-
 const OWN: &str = "port_check = off\nadmin_socket = admin.sock";
 
 fn start(engine: &str, extra: &str) -> Program {
@@ -73,12 +32,7 @@ fn start(engine: &str, extra: &str) -> Program {
 
 /// One negotiation has failed, as this.
 fn assert_counted(program: &Program, kind: &str) {
-    let metrics = admin::metrics(program);
-    let counted: Vec<_> = metrics
-        .lines()
-        .filter(|line| line.starts_with("consolegate_rfb_failed_total") && !line.ends_with(" 0"))
-        .collect();
-    assert_eq!(counted, [format!("consolegate_rfb_failed_total{{kind=\"{kind}\"}} 1")]);
+    assert_eq!(admin::counted(program, "rfb_failed"), [format!("{{kind=\"{kind}\"}} 1")]);
 }
 
 fn open(program: &Program, port: u16) -> Client {

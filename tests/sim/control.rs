@@ -126,6 +126,7 @@ impl SimAuthorizer {
                 console_type: known.console_type,
                 host: format!("compute-{}", asked.tenant),
                 port: 5900,
+                tls_port: None,
                 internal_access_path: known.tunnel.then(|| "/console".to_owned()),
                 instance_uuid: "00000000-0000-0000-0000-000000000000".to_owned(),
                 expires: 0,

@@ -317,6 +317,7 @@ fn is_plausible(conn: &Conn, reason: &CloseReason) -> bool {
             Refusal::Unreachable(_) => {
                 had(Fault::ControlSilent) || had(Fault::ConnectRefused) || had(Fault::ConnectHangs)
             }
+            Refusal::ComputeTls(_) => false,
             Refusal::Tunnel(_) => astray || facts.compute_ended || facts.compute_failed,
             Refusal::Overloaded(_) => had(Fault::ControlOverloaded),
         },

@@ -47,6 +47,7 @@ impl Driven {
             console_type: self.settings.console_type,
             host: "compute".to_owned(),
             port: 5900,
+            tls_port: None,
             internal_access_path: None,
             instance_uuid: String::new(),
             expires: 0,

@@ -1,4 +1,4 @@
-//! VeNCrypt's end of ours: whose certificates are trusted among compute nodes, and which is shown to them.
+//! Our end of TLS with compute nodes: whose certificates are trusted among compute nodes, and which is shown to them.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -59,7 +59,7 @@ struct ForComputes {
 
 impl Certificates {
     /// Reads the files for compute nodes for the first time. Where they cannot be used, compute nodes that want
-    /// VeNCrypt are refused until they can.
+    /// TLS are refused until they can.
     #[must_use]
     pub fn for_computes(trust: ComputeTrust, connector: Arc<TlsConnector>) -> Self {
         Self::watching(Box::new(ForComputes { trust, connector }))

@@ -158,8 +158,10 @@ pub(super) fn flags(program: Program) -> Vec<Flag> {
         Flag::new(Action::ConfigFile, &["--config-file"], "File to read instead of the default ones; may be repeated. Files and flags take effect in their order").placeholder("PATH"),
         Flag::new(Action::Verbose, &["--verbose", "-v", "--noverbose"], "").whole_only(),
     ];
-    for option in options().iter().filter(|option| option.is_for(program)) {
-        flags.extend(option_flags(option));
+    for option in options() {
+        if let Some(flag) = option.flag_in(program) {
+            flags.extend(option_flags(option, flag));
+        }
     }
     flags.sort_by(|a, b| {
         a.display_name().trim_start_matches('-').cmp(b.display_name().trim_start_matches('-'))
@@ -173,8 +175,7 @@ pub(super) fn flags(program: Program) -> Vec<Flag> {
     flags
 }
 
-fn option_flags(option: &'static OptionDef) -> Vec<Flag> {
-    let Some(flag) = option.flag else { return Vec::new() };
+fn option_flags(option: &'static OptionDef, flag: super::options::Flag) -> Vec<Flag> {
     let group = if option.group == DEFAULT { String::new() } else { format!("{}-", option.group) };
     let names = || std::iter::once(flag.name).chain(flag.aliases.iter().copied());
     let build = |action, no: &str, help: &str, placeholder: Option<String>| {

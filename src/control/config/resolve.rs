@@ -37,7 +37,10 @@ pub(super) fn resolve(reading: Reading<'_>, elsewhere: bool) -> Survey {
     // Flags first and sorted, as oslo.config validates them (`_validate_cli_options`): of several
     // mistakes both programs name the same.
     let (mut ours, others): (Vec<_>, Vec<_>) = options().iter().partition(|option| option.is_for(program));
-    ours.sort_by_key(|option| (option.flag.is_none(), option.flag.map(|flag| flag.name)));
+    ours.sort_by_key(|option| {
+        let flag = option.flag_in(program);
+        (flag.is_none(), flag.map(|flag| flag.name))
+    });
     let mut resolved = Vec::new();
     for option in ours {
         let one = resolver.value(option);
@@ -86,7 +89,7 @@ impl Resolver<'_> {
 
     /// Whether the option may stand on the command line of this program.
     fn is_flag(&self, option: &OptionDef) -> bool {
-        option.flag.is_some() && option.is_for(self.program)
+        option.flag_in(self.program).is_some()
     }
 
     /// The highest layer that holds the option, under its current name or an older one.

@@ -48,7 +48,8 @@ fn row(option: &OptionDef, text: &mut String) {
     let mut help = option.help.to_owned();
     if let Some(flag) = option.flag {
         let prefix = if option.group == "DEFAULT" { String::new() } else { format!("{}-", option.group) };
-        let _ = write!(help, "; flag `--{prefix}{}`", flag.name);
+        let only = flag.only.map(|program| format!(" of {}", program.name())).unwrap_or_default();
+        let _ = write!(help, "; flag `--{prefix}{}`{only}", flag.name);
     }
     if option.secret {
         help.push_str("; never shown");

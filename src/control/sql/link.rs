@@ -12,7 +12,7 @@ use sqlx::error::DatabaseError;
 use sqlx::mysql::{MySqlConnection, MySqlDatabaseError, MySqlRow};
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
-use sqlx::{AssertSqlSafe, Connection, Decode, MySql, Postgres, Row as _, Sqlite, Type};
+use sqlx::{AssertSqlSafe, Column, Connection, Decode, MySql, Postgres, Row as _, Sqlite, Type};
 use tokio::time::timeout;
 
 /// Idle for longer than this, a connection is asked whether it still is one.
@@ -158,6 +158,20 @@ impl Row {
             Self::Sqlite(row) => row.try_get(name),
             Self::MySql(row) => row.try_get(name),
             Self::Postgres(row) => row.try_get(name),
+        }
+    }
+}
+
+impl Row {
+    /// Whether there is a column of that name.
+    pub(super) fn has(&self, name: &str) -> bool {
+        fn has(columns: &[impl Column], name: &str) -> bool {
+            columns.iter().any(|column| column.name() == name)
+        }
+        match self {
+            Self::Sqlite(row) => has(row.columns(), name),
+            Self::MySql(row) => has(row.columns(), name),
+            Self::Postgres(row) => has(row.columns(), name),
         }
     }
 }

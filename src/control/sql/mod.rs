@@ -1,7 +1,7 @@
 //! The cell database: the two rows that a console token leads to.
 //!
-//! Only reading, and only the columns the proxy needs. In particular `tls_port` is never selected:
-//! schemas before Nova 31 lack it. Nothing is contacted before the first look-up, and a database that
+//! Only reading, and only the columns the proxy needs. In particular `tls_port` is selected only where SPICE goes
+//! under TLS, and the catalogue has it: schemas before Nova 31 lack it. Nothing is contacted before the first look-up, and a database that
 //! went away is found again by the next one.
 //!
 //! [`DatabaseUrl`] says which database it is, `target` how to connect to it, `link` is one connection, `pool`
@@ -59,6 +59,8 @@ pub struct DatabaseSettings {
     pub patience: Option<Duration>,
     /// `retry_interval`
     pub retry_interval: Duration,
+    /// Whether `tls_port` is wanted of a token, where the table has it
+    pub tls_port: bool,
 }
 
 impl Default for DatabaseSettings {
@@ -73,6 +75,7 @@ impl Default for DatabaseSettings {
             pool_size: None,
             patience: None,
             retry_interval: Duration::from_secs(10),
+            tls_port: false,
         }
     }
 }
@@ -86,6 +89,8 @@ pub struct TokenRow {
     pub host: String,
     /// `port`, as stored
     pub port: i64,
+    /// `tls_port`, as stored; none where the table lacks it, or nobody wants it
+    pub tls_port: Option<i64>,
     /// `internal_access_path`
     pub internal_access_path: Option<String>,
     /// `instance_uuid`
@@ -176,7 +181,7 @@ impl CellDatabase {
         }
         let misses = Misses::new(duration(limits.unknown_token_ms), size(limits.unknown_tokens_max));
         Self {
-            pool: target.map(|target| Pool::new(target, bounds(settings, limits))),
+            pool: target.map(|target| Pool::new(target, bounds(settings, limits), settings.tls_port)),
             misses: Mutex::new(misses),
         }
     }

@@ -19,6 +19,10 @@ use crate::console::TokenHash;
 const SELECT_TOKEN: &str = "SELECT console_type, host, INT(port), internal_access_path, instance_uuid, \
      INT(expires), access_url_base FROM console_auth_tokens WHERE token_hash = ? AND expires > ? LIMIT 1";
 
+const SELECT_TOKEN_WITH_TLS_PORT: &str = "SELECT console_type, host, INT(port), INT(tls_port), \
+     internal_access_path, instance_uuid, INT(expires), access_url_base FROM console_auth_tokens \
+     WHERE token_hash = ? AND expires > ? LIMIT 1";
+
 // In `instances` a deleted row holds its own id in `deleted`; 0 is a live one.
 const SELECT_INSTANCE: &str = "SELECT INT(id), host FROM instances WHERE uuid = ? AND deleted = 0 LIMIT 1";
 
@@ -53,24 +57,38 @@ struct Idle {
     link: Link,
     made: Instant,
     used: Instant,
+    /// Whether the tokens have a `tls_port`; unknown before somebody wants it
+    has_tls_port: Option<bool>,
 }
 
-/// The two queries, in the database's dialect. Two rather than a join: after years of upgrades the two tables
+/// The two queries, in the database's dialect, and what a `tls_port` takes where it is wanted. Two rather than a join: after years of upgrades the two tables
 /// may have different collations in MySQL, which makes a join slow or an error.
 #[derive(Debug)]
 struct Statements {
     token: Arc<str>,
+    tls_port: Option<TlsPort>,
     instance: Arc<str>,
 }
 
+/// Whether there is a `tls_port`, and the query for a token that has it.
+#[derive(Debug)]
+struct TlsPort {
+    exists: Arc<str>,
+    token: Arc<str>,
+}
+
 impl Pool {
-    pub(super) fn new(target: Target, bounds: Bounds) -> Self {
+    pub(super) fn new(target: Target, bounds: Bounds, tls_port: bool) -> Self {
         let dialect = target.dialect();
         Self {
             target: target.within(bounds.wait),
             bounds,
             statements: Statements {
                 token: dialect.sql(SELECT_TOKEN),
+                tls_port: tls_port.then(|| TlsPort {
+                    exists: dialect.has_column("console_auth_tokens", "tls_port"),
+                    token: dialect.sql(SELECT_TOKEN_WITH_TLS_PORT),
+                }),
                 instance: dialect.sql(SELECT_INSTANCE),
             },
             places: Semaphore::new(bounds.connections.min(Semaphore::MAX_PERMITS)),
@@ -131,7 +149,7 @@ impl Pool {
         let limit = self.query_limit();
         let end = deadline.min(Instant::now() + limit);
         // Given up in the middle, the connection is dropped with the future that owns it.
-        let asked = timeout_at(end, self.statements.run(&mut idle.link, hash, now)).await;
+        let asked = timeout_at(end, self.statements.run(&mut idle, hash, now)).await;
         let result = match asked {
             Ok(Ok(rows)) => Ok(rows),
             Ok(Err(reason)) if is_lost(&reason) => return Err(SqlError::Lost(reason.to_string())),
@@ -157,7 +175,7 @@ impl Pool {
     async fn connect(&self, deadline: Instant) -> Result<Idle, SqlError> {
         let limit = self.target.connect_limit.min(self.bounds.wait / 2);
         match timeout_at(deadline.min(Instant::now() + limit), self.target.connect()).await {
-            Ok(Ok(link)) => Ok(Idle { link, made: Instant::now(), used: Instant::now() }),
+            Ok(Ok(link)) => Ok(Idle { link, made: Instant::now(), used: Instant::now(), has_tls_port: None }),
             Ok(Err(cause)) => Err(cause),
             Err(_) => Err(SqlError::Connect(format!("no answer within {} ms", limit.as_millis()))),
         }
@@ -194,14 +212,28 @@ impl Pool {
 }
 
 impl Statements {
-    async fn run(&self, link: &mut Link, hash: &TokenHash, now: i64) -> Result<Rows, sqlx::Error> {
+    async fn run(&self, idle: &mut Idle, hash: &TokenHash, now: i64) -> Result<Rows, sqlx::Error> {
         let hash = hash.to_hex();
-        let rows = link.fetch(&self.token, &[Argument::Text(&hash), Argument::Integer(now)]).await?;
+        let statement = self.token(idle).await?;
+        let link = &mut idle.link;
+        let rows = link.fetch(statement, &[Argument::Text(&hash), Argument::Integer(now)]).await?;
         let token = rows.first().map(token_row).transpose()?;
         let uuid = token.as_ref().map_or(NIL_UUID, |token| &token.instance_uuid);
         let rows = link.fetch(&self.instance, &[Argument::Text(uuid)]).await?;
         let instance = rows.first().map(instance_row).transpose()?;
         Ok(Rows { token, instance })
+    }
+
+    /// The query for a token. The catalogue is asked once per connection: an upgrade of the tables is seen by those
+    /// that are made after it.
+    async fn token(&self, idle: &mut Idle) -> Result<&Arc<str>, sqlx::Error> {
+        let Some(tls_port) = &self.tls_port else { return Ok(&self.token) };
+        let has_it = match idle.has_tls_port {
+            Some(known) => known,
+            None => !idle.link.fetch(&tls_port.exists, &[]).await?.is_empty(),
+        };
+        idle.has_tls_port = Some(has_it);
+        Ok(if has_it { &tls_port.token } else { &self.token })
     }
 }
 
@@ -210,6 +242,7 @@ fn token_row(row: &Row) -> Result<TokenRow, sqlx::Error> {
         console_type: row.get("console_type")?,
         host: row.get("host")?,
         port: row.get("port")?,
+        tls_port: if row.has("tls_port") { row.get("tls_port")? } else { None },
         internal_access_path: row.get("internal_access_path")?,
         instance_uuid: row.get("instance_uuid")?,
         expires: row.get("expires")?,

@@ -159,6 +159,23 @@ pub(crate) enum Dialect {
 }
 
 impl Dialect {
+    /// A query with a row for the column if the table has it, in the database or search path that is used.
+    pub(super) fn has_column(self, table: &str, column: &str) -> Arc<str> {
+        let schema = match self {
+            Self::Sqlite => {
+                return format!("SELECT name FROM pragma_table_info('{table}') WHERE name = '{column}'")
+                    .into();
+            }
+            Self::MySql => "table_schema = DATABASE()",
+            Self::Postgres => "table_schema = ANY (current_schemas(false))",
+        };
+        format!(
+            "SELECT 1 FROM information_schema.columns WHERE {schema} AND table_name = '{table}' \
+             AND column_name = '{column}'"
+        )
+        .into()
+    }
+
     /// `text` in this dialect. In `text`, `?` is a parameter, and `INT(name)` a column as a 64-bit number that
     /// keeps its name.
     pub(crate) fn sql(self, text: &str) -> Arc<str> {

@@ -8,7 +8,8 @@ use crate::console::{ConsoleToken, ConsoleType};
 pub(super) const HELP: &str = "\
 usage: consolegate token create --database URL --type TYPE --host HOST --port PORT --instance UUID
                                 [--ttl SECONDS] [--token UUID] [--base-url URL]
-                                [--internal-access-path PATH] [--init [--instance-host NAME]]
+                                [--tls-port PORT] [--internal-access-path PATH]
+                                [--init [--instance-host NAME]]
        consolegate token list   --database URL
        consolegate token revoke --database URL (--token UUID | --instance UUID | --expired)
 
@@ -23,6 +24,7 @@ create prints the access URL, which holds the token. The token itself is stored 
   --ttl SECONDS     lifetime, 600 unless given; with 0 the token is expired at once
   --token UUID      use this token instead of a random one
   --base-url URL    the page the token is for, instead of the default of its type
+  --tls-port PORT   where SPICE listens for TLS; for tables of Nova 31 and later
   --internal-access-path PATH
                     asked for with CONNECT before the console starts
   --init            first make the tables console_auth_tokens and instances, and the row of the
@@ -56,6 +58,7 @@ pub(super) struct Create {
     pub(super) ttl_s: u32,
     pub(super) token: Option<ConsoleToken>,
     pub(super) base_url: Option<String>,
+    pub(super) tls_port: Option<u16>,
     pub(super) internal_access_path: Option<String>,
     pub(super) init: bool,
     pub(super) instance_host: Option<String>,
@@ -99,11 +102,15 @@ fn create(options: &mut Options) -> Result<Command, String> {
     let console_type = options.required("--type")?;
     let console_type = ConsoleType::from_name(&console_type)
         .ok_or_else(|| format!("--type: unknown type {console_type:?}"))?;
+    let port_of = |name: &str, text: &str| {
+        text.parse().ok().filter(|port| *port != 0).ok_or(format!("{name}: expected 1 to 65535"))
+    };
     let port = options.required("--port")?;
     let create = Create {
         console_type,
         host: column("--host", options.required("--host")?)?,
-        port: port.parse().ok().filter(|port| *port != 0).ok_or("--port: expected 1 to 65535")?,
+        port: port_of("--port", &port)?,
+        tls_port: options.value("--tls-port").map(|port| port_of("--tls-port", &port)).transpose()?,
         instance_uuid: uuid("--instance", options.required("--instance")?)?.to_lowercase(),
         ttl_s: match options.value("--ttl") {
             Some(ttl) => ttl.parse().map_err(|_| "--ttl: expected a number of seconds")?,
@@ -163,7 +170,7 @@ impl Options {
 }
 
 const FLAGS: [&str; 2] = ["--init", "--expired"];
-const VALUED: [&str; 10] = [
+const VALUED: [&str; 11] = [
     "--database",
     "--type",
     "--host",
@@ -172,6 +179,7 @@ const VALUED: [&str; 10] = [
     "--ttl",
     "--token",
     "--base-url",
+    "--tls-port",
     "--internal-access-path",
     "--instance-host",
 ];

@@ -118,6 +118,7 @@ async fn create_token(store: &mut Store, create: Create, err: &mut dyn Write) ->
             console_type: create.console_type,
             host: create.host,
             port: create.port,
+            tls_port: create.tls_port,
             internal_access_path: create.internal_access_path,
             instance_uuid: create.instance_uuid,
             expires: unix_now().saturating_add(i64::from(create.ttl_s)),

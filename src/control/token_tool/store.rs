@@ -8,7 +8,7 @@ use crate::control::sql::{Argument, Dialect, Link, SqlError, Target};
 const LIST_MAX: i64 = 100_000;
 
 const INSERT_TOKEN: &str = "INSERT INTO console_auth_tokens (created_at, token_hash, console_type, host, port, \
-     internal_access_path, instance_uuid, expires, access_url_base) VALUES ({now}, ?, ?, ?, ?, ?, ?, ?, ?)";
+     internal_access_path, instance_uuid, expires, access_url_base{more}) VALUES ({now}, ?, ?, ?, ?, ?, ?, ?, ?{values})";
 
 // The columns that are never NULL in an instance Nova made.
 const INSERT_INSTANCE: &str = "INSERT INTO instances (created_at, uuid, host, node, launched_on, display_name, \
@@ -21,6 +21,8 @@ pub(super) struct NewToken {
     pub(super) console_type: ConsoleType,
     pub(super) host: String,
     pub(super) port: u16,
+    /// Tables before Nova 31 take none
+    pub(super) tls_port: Option<u16>,
     pub(super) internal_access_path: Option<String>,
     pub(super) instance_uuid: String,
     /// Seconds since 1970, UTC
@@ -74,8 +76,9 @@ impl Store {
     }
 
     pub(super) async fn insert(&mut self, token: &NewToken) -> Result<(), String> {
-        let arguments = [
-            Argument::Text(&token.hash.to_hex()),
+        let hash = token.hash.to_hex();
+        let mut arguments = vec![
+            Argument::Text(&hash),
             Argument::Text(token.console_type.as_str()),
             Argument::Text(&token.host),
             Argument::Integer(i64::from(token.port)),
@@ -84,11 +87,12 @@ impl Store {
             Argument::Integer(token.expires),
             Argument::Text(&token.access_url_base),
         ];
-        self.execute(INSERT_TOKEN, &arguments).await.map(drop).map_err(|reason| {
-            match reason.as_database_error() {
-                Some(database) if database.is_unique_violation() => "this token exists already".to_owned(),
-                _ => refused(reason),
-            }
+        arguments.extend(token.tls_port.map(|port| Argument::Integer(i64::from(port))));
+        let (more, values) = if token.tls_port.is_some() { (", tls_port", ", ?") } else { ("", "") };
+        let insert = INSERT_TOKEN.replace("{more}", more).replace("{values}", values);
+        self.execute(&insert, &arguments).await.map(drop).map_err(|reason| match reason.as_database_error() {
+            Some(database) if database.is_unique_violation() => "this token exists already".to_owned(),
+            _ => refused(reason),
         })
     }
 

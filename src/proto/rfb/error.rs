@@ -1,6 +1,7 @@
 //! Why a handshake failed.
 
 use crate::proto::Side;
+use crate::proto::tls::CLOSED_AFTER_TLS;
 
 use super::reason::Reason;
 use super::security::{SecurityType, SecurityTypes};
@@ -80,10 +81,7 @@ pub enum RfbError {
     },
     /// The compute node closed behind a TLS handshake that had succeeded. QEMU looks at our certificate only
     /// then, and says nothing.
-    #[error(
-        "compute closed the connection right behind the TLS handshake: it did not accept our client certificate, \
-         or wants one (vencrypt_client_cert)"
-    )]
+    #[error("{CLOSED_AFTER_TLS}")]
     ClosedAfterTls,
     /// `SecurityResult` was not 0.
     #[error("compute failed the authentication with result {result}: {reason}")]

@@ -1,6 +1,7 @@
 //! One test per row of the table in [`crate::session::closing`], and the drain behind each of them.
 
 use super::conversation::*;
+use super::encrypting::encrypting;
 use super::*;
 
 /// The last part of every orderly close: our FIN stands behind our last byte, the socket is closed only
@@ -233,13 +234,14 @@ fn this_process_ending_closes_1001_in_every_upgraded_phase() {
         Driver::authorizing(vnc()),
         Driver::resolving(vnc()),
         Driver::dialling(vnc()),
+        encrypting().0,
         Driver::tunnelling(vnc()),
         Driver::securing(),
         Driver::choosing(),
         Driver::relaying(vnc()),
     ] {
         let phase = driver.phase();
-        let is_connected = ["tunnelling", "securing", "relaying"].contains(&phase);
+        let is_connected = ["encrypting", "tunnelling", "securing", "relaying"].contains(&phase);
         driver.input(Input::Kill(CloseReason::ShuttingDown));
         driver.flush();
         assert_eq!(driver.take_sent(Side::Tenant), close_sent(1001, "Going away"), "{phase}");
@@ -257,7 +259,9 @@ fn a_tenant_that_leaves_ends_a_connected_compute_node_in_every_phase() {
     for (leave, farewell) in
         [(leave_by_close, close_sent(1000, "")), (leave_by_fin, Vec::new()), (leave_by_reset, Vec::new())]
     {
-        for mut driver in [Driver::tunnelling(vnc()), Driver::securing(), Driver::relaying(vnc())] {
+        for mut driver in
+            [encrypting().0, Driver::tunnelling(vnc()), Driver::securing(), Driver::relaying(vnc())]
+        {
             let phase = driver.phase();
             driver.flush();
             leave(&mut driver);

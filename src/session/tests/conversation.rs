@@ -39,6 +39,7 @@ pub(super) fn connect_info(console_type: ConsoleType) -> ConnectInfo {
         console_type,
         host: "compute-1.example".to_owned(),
         port: COMPUTE.1,
+        tls_port: None,
         internal_access_path: None,
         instance_uuid: "2f4d3a55-0000-4000-8000-000000000001".to_owned(),
         expires: 1_800_000_600,

@@ -10,6 +10,7 @@ use crate::console::ConsoleType;
 
 mod closing;
 mod conversation;
+mod encrypting;
 mod lifetime;
 mod phases;
 mod ping;

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use super::conversation::*;
+use super::encrypting::encrypting;
 use super::*;
 use crate::proto::http::FileMeta;
 
@@ -86,6 +87,10 @@ fn dialling_the_first_of_two() -> Driver {
     driver
 }
 
+fn handshake_due() -> Driver {
+    encrypting().0
+}
+
 fn tunnelling_to_vnc() -> Driver {
     Driver::tunnelling(vnc())
 }
@@ -163,6 +168,7 @@ const STATES: &[(&str, Build)] = &[
     ("dialling the first of two", dialling_the_first_of_two),
     ("dialling VNC", dialling_a_vnc_server),
     ("dialling serial", dialling_a_serial_port),
+    ("handshake due", handshake_due),
     ("to VNC", tunnelling_to_vnc),
     ("to serial", tunnelling_to_serial),
     ("compute version due", compute_version),
@@ -322,6 +328,7 @@ fn every_state_has_its_time_and_ends_when_that_has_passed() {
         ("token and port check", authorizing, 60, EMPTY_CLOSE.to_vec(), "refused"),
         ("resolving", resolving, 10, EMPTY_CLOSE.to_vec(), "refused"),
         ("connect", dialling_a_vnc_server, 10, EMPTY_CLOSE.to_vec(), "refused"),
+        ("TLS with a compute node", handshake_due, 10, EMPTY_CLOSE.to_vec(), "refused"),
         ("CONNECT", tunnelling_to_vnc, 10, EMPTY_CLOSE.to_vec(), "timed_out"),
         ("compute version", compute_version, 10, close_sent(1000, ""), "rfb"),
         ("tenant version", tenant_version, 15, close_sent(1000, ""), "rfb"),

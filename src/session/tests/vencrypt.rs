@@ -17,8 +17,8 @@ fn trusted(version: &'static SupportedProtocolVersion) -> (Settings, ServerConne
     let mut settings = vnc();
     settings.security = Security::Rfb(vec![AuthScheme::VeNCrypt]);
     let (server, client) = trusting("compute-1.example", &[version]);
-    settings.vencrypt.verify_host = true;
-    settings.vencrypt.connector.replace(Some(client));
+    settings.compute_tls.verify_host = true;
+    settings.compute_tls.connector.replace(Some(client));
     (settings, ServerConnection::new(server).unwrap())
 }
 
@@ -50,7 +50,7 @@ fn hello(driver: &mut Driver) -> Vec<u8> {
     sent[clear.len()..].to_vec()
 }
 
-fn opened(server: &mut ServerConnection, wire: &[u8]) -> Vec<u8> {
+pub(super) fn opened(server: &mut ServerConnection, wire: &[u8]) -> Vec<u8> {
     let (mut rest, mut plain) = (wire, Vec::new());
     while !rest.is_empty() {
         server.read_tls(&mut rest).unwrap();
@@ -63,7 +63,7 @@ fn opened(server: &mut ServerConnection, wire: &[u8]) -> Vec<u8> {
     plain
 }
 
-fn wire_of(server: &mut ServerConnection) -> Vec<u8> {
+pub(super) fn wire_of(server: &mut ServerConnection) -> Vec<u8> {
     let mut wire = Vec::new();
     while server.wants_write() {
         server.write_tls(&mut wire).unwrap();
@@ -73,7 +73,7 @@ fn wire_of(server: &mut ServerConnection) -> Vec<u8> {
 
 /// Lets the compute node and the session talk, in pieces of `piece` bytes, until neither has anything to say.
 /// Returns the plain bytes that the compute node got.
-fn talk(driver: &mut Driver, server: &mut ServerConnection, piece: usize) -> Vec<u8> {
+pub(super) fn talk(driver: &mut Driver, server: &mut ServerConnection, piece: usize) -> Vec<u8> {
     let mut plain = Vec::new();
     loop {
         let wire = wire_of(server);
@@ -262,7 +262,7 @@ fn what_came_ahead_of_a_broken_record_is_shown() {
 #[test]
 fn without_authorities_there_is_no_hello() {
     let (settings, _) = trusted(&version::TLS13);
-    settings.vencrypt.connector.replace(None);
+    settings.compute_tls.connector.replace(None);
     let mut driver = Driver::dialling(settings);
     driver.connected();
     driver.receive(Side::Compute, &[VERSION, b"\x01\x13".as_slice(), BEFORE_TLS].concat());

@@ -80,20 +80,26 @@ export class Monitor {
 }
 
 /** Boots the echo guest of `tests/guest` with graphics card `vga`. Its VNC and SPICE servers are on free loopback ports.
- *  With `credentials`, what follows `tls-creds-x509,id=tls,endpoint=server,`, its VNC server wants VeNCrypt. */
-export async function bootGuest(dir, vga = 'std', credentials = undefined) {
+ *  With `tls.vnc`, what follows `tls-creds-x509,id=…,endpoint=server,`, its VNC server wants VeNCrypt; with `tls.serial`, the
+ *  same, its serial port is on a port for TLS; with `tls.spice`, a directory, its SPICE server has one more port, for TLS. */
+export async function bootGuest(dir, vga = 'std', tls = {}) {
   const image = path.join(dir, 'guest.img');
   const socket = path.join(dir, 'qmp.sock');
   await run(new URL('../../guest/build', import.meta.url).pathname, [image]);
   const spicePort = await freePort();
+  const spiceTlsPort = tls.spice && await freePort();
+  const serialPort = tls.serial && await freePort();
+  const credentials = (id) => (tls[id] ? ['-object', `tls-creds-x509,id=${id},endpoint=server,${tls[id]}`] : []);
   const qemu = start('qemu-system-x86_64', [
     '-accel', 'tcg', '-m', '64', '-nodefaults', '-vga', vga, '-display', 'none',
-    ...(credentials ? ['-object', `tls-creds-x509,id=tls,endpoint=server,${credentials}`] : []),
-    '-vnc', `127.0.0.1:0,to=999${credentials ? ',tls-creds=tls' : ''}`, '-qmp', `unix:${socket},server=on,wait=off`,
-    '-spice', `addr=127.0.0.1,port=${spicePort},disable-ticketing=on`,
+    ...credentials('vnc'), ...credentials('serial'),
+    '-vnc', `127.0.0.1:0,to=999${tls.vnc ? ',tls-creds=vnc' : ''}`, '-qmp', `unix:${socket},server=on,wait=off`,
+    '-spice', `addr=127.0.0.1,port=${spicePort},disable-ticketing=on${tls.spice ? `,tls-port=${spiceTlsPort},x509-dir=${tls.spice}` : ''}`,
+    ...(tls.serial ? ['-device', 'isa-serial,chardev=com1',
+      '-chardev', `socket,id=com1,host=127.0.0.1,port=${serialPort},server=on,wait=off,tls-creds=serial`] : []),
     '-drive', `file=${image},format=raw,snapshot=on`,
   ]);
-  const guest = { spicePort, stop: async () => { guest.monitor?.close(); await qemu.stop(); } };
+  const guest = { spicePort, spiceTlsPort, serialPort, stop: async () => { guest.monitor?.close(); await qemu.stop(); } };
   try {
     guest.monitor = await Monitor.connect(socket);
     guest.port = Number((await guest.monitor.execute('query-vnc')).service);

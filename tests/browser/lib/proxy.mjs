@@ -10,12 +10,13 @@ const instance = '5b6cc2ea-6a40-4a4e-8b1b-2f6a2bd6cb7c';
 /** Each console type's program, and the options that say where it listens. */
 const programs = {
   novnc: { name: 'nova-novncproxy', group: 'vnc', prefix: 'novncproxy' },
+  serial: { name: 'nova-serialproxy', group: 'serial_console', prefix: 'serialproxy' },
   'spice-html5': { name: 'nova-spicehtml5proxy', group: 'spice', prefix: 'html5proxy' },
 };
 
 /** Starts a proxy in `dir` with `web` as its web root, for the console of type `type` at loopback `consolePort`;
- *  `more` goes into the section [DEFAULT] of its nova.conf. */
-export async function startProxy(dir, web, consolePort, type = 'novnc', more = '') {
+ *  `more` goes into the section [DEFAULT] of its nova.conf. `tlsPort` is the console's port for TLS, if it has one of its own. */
+export async function startProxy(dir, web, consolePort, type = 'novnc', more = '', tlsPort = undefined) {
   const { name, group, prefix } = programs[type];
   const port = await freePort();
   const database = `sqlite:///${path.join(dir, 'cell.sqlite')}`;
@@ -38,7 +39,7 @@ io_engine = ${process.env.CONSOLEGATE_TEST_IO_ENGINE ?? 'auto'}
   const accessUrl = async (page, scheme = 'http') => (await run(executable, [
     'token', 'create', '--database', database, '--init', '--type', type,
     '--host', '127.0.0.1', '--port', String(consolePort), '--instance', instance, '--ttl', '600',
-    '--base-url', `${scheme}://127.0.0.1:${port}/${page}`,
+    '--base-url', `${scheme}://127.0.0.1:${port}/${page}`, ...(tlsPort ? ['--tls-port', String(tlsPort)] : []),
   ])).trim();
   await accessUrl('index.html'); // the database is there before the proxy starts, as in a cell
   const program = start(link, ['--config-file', config]);

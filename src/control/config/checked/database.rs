@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::OWN;
 use super::read::Read;
 use crate::control::DatabaseSettings;
 use crate::secret::Secret;
@@ -29,6 +30,7 @@ pub(super) fn settings(read: &Read<'_>) -> DatabaseSettings {
         patience: positive("max_retries")
             .map(|retries| retry_interval.saturating_mul(u32::try_from(retries).unwrap_or(u32::MAX))),
         retry_interval,
+        tls_port: read.is_on(OWN, "spice_tls"),
     }
 }
 

@@ -71,8 +71,10 @@ pub struct Config {
     pub proxy_protocol: bool,
     /// The certificate for browsers
     pub certificate: CertificateSettings,
-    /// Certificates towards computes; none where VeNCrypt is not listed, or not configured
+    /// Certificates towards computes; none where nothing asks for TLS, or it is not configured
     pub compute_trust: Option<ComputeTrust>,
+    /// `[consolegate] serial_tls`, `spice_tls`: all that is said to computes is under TLS
+    pub whole_compute_tls: bool,
     /// `ssl_only`
     pub ssl_only: bool,
     /// `record`: where sessions are recorded, absolute; none does not
@@ -178,6 +180,7 @@ impl Config {
             proxy_protocol: read.is_on(OWN, "proxy_protocol"),
             certificate,
             compute_trust,
+            whole_compute_tls: tls::whole_compute_tls(&read).is_some(),
             ssl_only: read.is_on(DEFAULT, "ssl_only"),
             record: keep(record::path(&read), &mut complaints).flatten(),
             enforce_session_timeout: read.is_on("consoleauth", "enforce_session_timeout"),

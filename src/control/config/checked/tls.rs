@@ -51,15 +51,25 @@ pub(super) fn settings(
     }
 }
 
-/// How VeNCrypt is spoken, if `schemes` list it and there are authorities.
+/// The option that puts all that is said to a compute node under TLS, if it is set.
+pub(super) fn whole_compute_tls(read: &Read<'_>) -> Option<&'static str> {
+    ["serial_tls", "spice_tls"].into_iter().find(|name| read.is_on(OWN, name))
+}
+
+/// How TLS is spoken with compute nodes, if anything asks for that and there are authorities.
 pub(super) fn compute_trust(
     read: &Read<'_>,
     schemes: &[AuthScheme],
     warnings: &mut Vec<String>,
 ) -> Option<ComputeTrust> {
-    if !schemes.contains(&AuthScheme::VeNCrypt) {
-        return None;
-    }
+    let asked = match whole_compute_tls(read) {
+        Some(name) => format!("[consolegate] {name} is set, but vencrypt_ca_certs is not: all consoles"),
+        None if schemes.contains(&AuthScheme::VeNCrypt) => {
+            "[vnc] auth_schemes lists vencrypt, but vencrypt_ca_certs is not set: computes that offer it first"
+                .to_owned()
+        }
+        None => return None,
+    };
     let client = match (read.path("vnc", "vencrypt_client_cert"), read.path("vnc", "vencrypt_client_key")) {
         (Some(cert), Some(key)) => Some((cert, key)),
         (None, None) => None,
@@ -74,11 +84,7 @@ pub(super) fn compute_trust(
     };
     let authorities = read.path("vnc", "vencrypt_ca_certs");
     if authorities.is_none() {
-        warnings.push(
-            "[vnc] auth_schemes lists vencrypt, but vencrypt_ca_certs is not set: computes that offer it first are \
-             refused."
-                .to_owned(),
-        );
+        warnings.push(format!("{asked} are refused."));
     }
     let verify_host = read.is_on(OWN, "vencrypt_verify_host");
     authorities.map(|authorities| ComputeTrust { authorities, client, verify_host })

@@ -55,6 +55,8 @@ pub struct Flag {
     pub aliases: &'static [&'static str],
     /// Long names of old releases, accepted whole and with a warning
     pub historic: &'static [&'static str],
+    /// The only program that takes it; all that read the option do when absent
+    pub only: Option<Program>,
 }
 
 /// What this program does with an option.
@@ -101,7 +103,13 @@ impl OptionDef {
     }
 
     pub(super) const fn flag(mut self, name: &'static str) -> Self {
-        self.flag = Some(Flag { name, short: None, aliases: &[], historic: &[] });
+        self.flag = Some(Flag { name, short: None, aliases: &[], historic: &[], only: None });
+        self
+    }
+
+    /// As [`OptionDef::flag`], for one of the programs that read the option.
+    pub(super) const fn flag_of(mut self, program: Program, name: &'static str) -> Self {
+        self.flag = Some(Flag { name, short: None, aliases: &[], historic: &[], only: Some(program) });
         self
     }
 
@@ -170,6 +178,12 @@ impl OptionDef {
     #[must_use]
     pub fn is_for(&self, program: Program) -> bool {
         !matches!(self.effect_in(program), Effect::Elsewhere(_))
+    }
+
+    /// Its flag on the command line of `program`.
+    #[must_use]
+    pub fn flag_in(&self, program: Program) -> Option<Flag> {
+        self.flag.filter(|flag| self.is_for(program) && flag.only.is_none_or(|only| only == program))
     }
 
     /// The default of `program`, as it would stand in a file.

@@ -1,4 +1,4 @@
-//! TLS towards browsers and VeNCrypt towards computes (`nova/conf/{novnc,console,vnc}.py`).
+//! TLS towards browsers and towards computes (`nova/conf/{novnc,console,vnc}.py`).
 
 use super::{DEFAULT, OWN, OptionDef, option};
 use crate::control::config::program::Program;
@@ -13,22 +13,29 @@ pub(super) static DECLARED: &[OptionDef] = &[
         .default("false")
         .flag("ssl_only"),
     option("vnc", "vencrypt_client_key", Kind::Str, "Private key shown to computes, PEM")
-        .flag("vencrypt_client_key")
-        .only(Program::NoVncProxy),
+        .flag_of(Program::NoVncProxy, "vencrypt_client_key"),
     option("vnc", "vencrypt_client_cert", Kind::Str, "Certificate shown to computes, PEM")
-        .flag("vencrypt_client_cert")
-        .only(Program::NoVncProxy),
+        .flag_of(Program::NoVncProxy, "vencrypt_client_cert"),
     option("vnc", "vencrypt_ca_certs", Kind::Str, "Authorities that sign computes' certificates, PEM")
-        .flag("vencrypt_ca_certs")
-        .only(Program::NoVncProxy),
+        .flag_of(Program::NoVncProxy, "vencrypt_ca_certs"),
     option(
         OWN,
         "vencrypt_verify_host",
         Kind::Bool,
         "A compute's certificate must be for the host in the token, not just of a known authority",
     )
+    .default("false"),
+    option(OWN, "serial_tls", Kind::Bool, "TLS to computes on serial consoles, with the files of [vnc] vencrypt_*")
+        .default("false")
+        .only(Program::SerialProxy),
+    option(
+        OWN,
+        "spice_tls",
+        Kind::Bool,
+        "TLS to computes on SPICE consoles, with the files of [vnc] vencrypt_*; to the token's tls_port if it has one",
+    )
     .default("false")
-    .only(Program::NoVncProxy),
+    .only(Program::SpiceHtml5Proxy),
     option("console", "ssl_ciphers", Kind::Str, "Ciphers for browsers until TLS 1.2, as OpenSSL lists them"),
     option(
         "console",

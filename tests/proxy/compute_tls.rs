@@ -1,0 +1,239 @@
+//! TLS to real serial ports and SPICE servers of QEMU, from the first byte on: who is trusted, what is on the
+//! wire, and what a tenant sees of it.
+
+use super::admin;
+use super::client::{Client, End};
+use super::compute;
+use super::guest::{Guest, assert_tls, wiretap};
+use super::pki::Pki;
+use super::program::{Options, Program};
+
+on_both_engines! {
+    what_is_typed_on_a_serial_console_is_echoed_and_nothing_of_it_is_clear_on_the_wire,
+    pairs_that_the_serial_port_does_not_accept_are_named,
+    serial_ports_that_are_not_to_be_trusted_are_refused,
+    a_serial_port_without_tls_is_refused,
+    a_serial_port_that_does_not_answer_has_its_time,
+    spice_is_spoken_on_the_port_for_tls_and_nothing_of_it_is_clear_on_the_wire,
+    spice_servers_that_are_not_to_be_trusted_are_refused,
+    the_plain_port_of_spice_is_never_spoken_to_in_the_clear,
+    without_authorities_both_are_refused,
+}
+
+const CREDENTIALS: [&str; 2] =
+    ["priority=NORMAL:-VERS-ALL:+VERS-TLS1.2", "priority=NORMAL:-VERS-ALL:+VERS-TLS1.3"];
+
+fn start(engine: &str, name: &str, own: &str, extra: &str) -> Program {
+    let own = format!("port_check = off\nadmin_socket = admin.sock\n{own}");
+    Program::start(&Options { name, default: "web =", own: &own, extra, ..Options::on(engine) })
+}
+
+fn serial(engine: &str, extra: &str) -> Program {
+    start(engine, "nova-serialproxy", "serial_tls = on", extra)
+}
+
+fn spice(engine: &str, extra: &str) -> Program {
+    start(engine, "nova-spicehtml5proxy", "spice_tls = on", extra)
+}
+
+fn open_serial(program: &Program, port: u16) -> Client {
+    let token = program.token("serial", port, 600);
+    Client::upgrade(program.address, &format!("/?token={token}"), &[])
+}
+
+/// A SPICE channel whose token has both ports.
+fn open_spice(program: &Program, plain: u16, tls_port: Option<u16>) -> Client {
+    let tls_port = tls_port.map(|port| port.to_string());
+    let more: Vec<_> = tls_port.iter().flat_map(|port| ["--tls-port", port]).collect();
+    let token = program.token_with("spice-html5", plain, 600, &more);
+    Client::upgrade(program.address, &format!("/?token={token}"), &[])
+}
+
+/// Types, sees the echo, and leaves.
+fn type_and_see(client: &mut Client) {
+    let mut seen = Vec::new();
+    // What the firmware has said meanwhile may come first.
+    // Far more than the port's FIFO holds: a paste.
+    let pasted = b"typed under TLS".repeat(4);
+    client.frame(2, &pasted);
+    while !seen.ends_with(&pasted) {
+        match client.read_frame() {
+            (0x82, payload) => seen.extend(payload),
+            // The guest sleeps between two bytes: on a busy machine it takes its time.
+            (opcode, payload) => assert_eq!((opcode, payload), (0x89, Vec::new()), "a ping"),
+        }
+    }
+    leave(client);
+}
+
+fn leave(client: &mut Client) {
+    client.frame(8, &[0x03, 0xe8]);
+    assert_eq!(client.read_frame(), (0x88, vec![0x03, 0xe8]));
+    assert_eq!(client.rest(), (vec![], End::Fin));
+}
+
+/// Refused as a compute node is that is not there, with `said` in the log and `kind` counted.
+fn see_it_refused(program: &Program, client: &mut Client, kind: &str, said: &str) {
+    assert_eq!(client.rest(), (vec![0x88, 0], End::Fin), "{said}");
+    program.wait_for_log(&format!("handler exception: {said}"));
+    assert_eq!(admin::counted(program, "compute_tls_failed"), [format!("{{kind=\"{kind}\"}} 1")]);
+    assert_eq!(admin::counted(program, "rejected"), ["{reason=\"compute_tls\"} 1"]);
+}
+
+fn what_is_typed_on_a_serial_console_is_echoed_and_nothing_of_it_is_clear_on_the_wire(engine: &str) {
+    let pki = Pki::new();
+    let with_pair = pki.options(&pki.ours, Some((&pki.ours, "client")));
+    let without = pki.options(&pki.ours, None);
+    let foreign = pki.options(&pki.ours, Some((&pki.foreign, "client")));
+    for (verify, extra) in [("on", &with_pair), ("off", &without), ("off", &foreign)] {
+        for version in CREDENTIALS {
+            let guest = Guest::serial(pki.ours.folder(), &format!("verify-peer={verify},{version}"));
+            let program = serial(engine, extra);
+            let (port, wire) = wiretap(guest.port, b"");
+            type_and_see(&mut open_serial(&program, port));
+            let wire = wire.join().unwrap();
+            assert_tls(&wire.from_proxy);
+            assert_tls(&wire.from_guest);
+            for bytes in [&wire.from_proxy, &wire.from_guest] {
+                assert!(!bytes.windows(5).any(|window| window == b"typed"), "{verify} {version}");
+            }
+            assert_eq!(admin::counted(&program, "compute_tls_failed"), [""; 0]);
+        }
+    }
+}
+
+fn pairs_that_the_serial_port_does_not_accept_are_named(engine: &str) {
+    let pki = Pki::new();
+    for version in CREDENTIALS {
+        let guest = Guest::serial(pki.ours.folder(), &format!("verify-peer=on,{version}"));
+        for client in [None, Some((&pki.foreign, "client")), Some((&pki.ours, "expired"))] {
+            let program = serial(engine, &pki.options(&pki.ours, client));
+            let mut client = open_serial(&program, guest.port);
+            // The handshake succeeds: to the tenant it is a console that ends.
+            assert_eq!(client.read_frame(), (0x88, b"\x03\xe8Target closed".to_vec()));
+            program.wait_for_log(
+                "compute closed the connection right behind the TLS handshake: it did not accept our client \
+                 certificate, or wants one (vencrypt_client_cert)",
+            );
+            let counted = admin::counted(&program, "compute_tls_failed");
+            assert_eq!(counted, ["{kind=\"closed-after-tls\"} 1"], "{version}");
+        }
+    }
+}
+
+fn serial_ports_that_are_not_to_be_trusted_are_refused(engine: &str) {
+    let pki = Pki::new();
+    let of_another = pki.options(&pki.foreign, None);
+    let ours = pki.options(&pki.ours, None);
+    let guest = Guest::serial(pki.ours.folder(), "verify-peer=off");
+    for (own, extra, why) in [
+        ("serial_tls = on", &of_another, "UnknownIssuer"),
+        ("serial_tls = on\nvencrypt_verify_host = true", &ours, "certificate not valid for name"),
+    ] {
+        let program = start(engine, "nova-serialproxy", own, extra);
+        let said = format!("TLS with compute failed: invalid peer certificate: {why}");
+        see_it_refused(&program, &mut open_serial(&program, guest.port), "tls", &said);
+    }
+    pki.ours.expired_server();
+    let guest = Guest::serial(pki.ours.folder(), "verify-peer=off,sanity-check=off");
+    let program = serial(engine, &ours);
+    let said = "TLS with compute failed: invalid peer certificate: certificate expired";
+    see_it_refused(&program, &mut open_serial(&program, guest.port), "tls", said);
+}
+
+fn a_serial_port_without_tls_is_refused(engine: &str) {
+    let pki = Pki::new();
+    let program = serial(engine, &pki.options(&pki.ours, None));
+    let (port, console) = compute::serve(|mut stream| {
+        std::io::Write::write_all(&mut stream, b"\r\nlogin: ").unwrap();
+        compute::read_all(&mut stream)
+    });
+    let said = "TLS with compute failed: received corrupt message";
+    see_it_refused(&program, &mut open_serial(&program, port), "tls", said);
+    assert_tls(&console.join().unwrap());
+}
+
+fn a_serial_port_that_does_not_answer_has_its_time(engine: &str) {
+    let pki = Pki::new();
+    let own = "serial_tls = on\ncompute_tls_timeout_ms = 300";
+    let program = start(engine, "nova-serialproxy", own, &pki.options(&pki.ours, None));
+    let (port, console) = compute::serve(|mut stream| compute::read_all(&mut stream));
+    let said = "compute let the time run out with the TLS handshake still due";
+    see_it_refused(&program, &mut open_serial(&program, port), "time-out", said);
+    assert_eq!(console.join().unwrap()[0], 0x16, "a hello, and nothing of the console");
+}
+
+/// What a SPICE client says first on the main channel, and how QEMU's answer to it begins.
+const LINK: &[u8] =
+    b"REDQ\x02\0\0\0\x02\0\0\0\x1a\0\0\0\0\0\0\0\x01\0\x01\0\0\0\x01\0\0\0\x12\0\0\0\x09\0\0\0\x04\0\0\0";
+const LINKED: &[u8] = b"REDQ\x02\0\0\0\x02\0\0\0\xba\0\0\0\0\0\0\0";
+
+fn spice_is_spoken_on_the_port_for_tls_and_nothing_of_it_is_clear_on_the_wire(engine: &str) {
+    let pki = Pki::new();
+    let (guest, plain) = Guest::spice(pki.ours.folder());
+    for client in [None, Some((&pki.ours, "client")), Some((&pki.foreign, "client"))] {
+        let program = spice(engine, &pki.options(&pki.ours, client));
+        let (port, wire) = wiretap(guest.port, b"");
+        let mut client = open_spice(&program, plain, Some(port));
+        client.frame(2, LINK);
+        let mut answer = Vec::new();
+        // Header and reply: SpiceLinkHeader says 0xba bytes behind its 16.
+        while answer.len() < 16 + 0xba {
+            let (opcode, payload) = client.read_frame();
+            assert_eq!(opcode, 0x82);
+            answer.extend(payload);
+        }
+        assert_eq!(answer[..LINKED.len()], *LINKED, "no error");
+        leave(&mut client);
+        let wire = wire.join().unwrap();
+        assert_tls(&wire.from_proxy);
+        assert_tls(&wire.from_guest);
+        for bytes in [&wire.from_proxy, &wire.from_guest] {
+            assert!(!bytes.windows(4).any(|window| window == b"REDQ"));
+        }
+        program.wait_for_log(&format!("connecting to: 127.0.0.1:{port}"));
+    }
+}
+
+fn spice_servers_that_are_not_to_be_trusted_are_refused(engine: &str) {
+    let pki = Pki::new();
+    let (guest, plain) = Guest::spice(pki.ours.folder());
+    let program = spice(engine, &pki.options(&pki.foreign, None));
+    let said = "TLS with compute failed: invalid peer certificate: UnknownIssuer";
+    see_it_refused(&program, &mut open_spice(&program, plain, Some(guest.port)), "tls", said);
+    pki.ours.expired_server();
+    let (guest, plain) = Guest::spice(pki.ours.folder());
+    let program = spice(engine, &pki.options(&pki.ours, None));
+    let said = "TLS with compute failed: invalid peer certificate: certificate expired";
+    see_it_refused(&program, &mut open_spice(&program, plain, Some(guest.port)), "tls", said);
+}
+
+fn the_plain_port_of_spice_is_never_spoken_to_in_the_clear(engine: &str) {
+    let pki = Pki::new();
+    let (_guest, plain) = Guest::spice(pki.ours.folder());
+    let program = spice(engine, &pki.options(&pki.ours, None));
+    let (port, wire) = wiretap(plain, b"");
+    let mut client = open_spice(&program, port, None);
+    client.frame(2, LINK);
+    // QEMU says that this is no SPICE, which is no TLS.
+    let said = "TLS with compute failed: received corrupt message";
+    see_it_refused(&program, &mut client, "tls", said);
+    assert_tls(&wire.join().unwrap().from_proxy);
+}
+
+fn without_authorities_both_are_refused(engine: &str) {
+    for (name, console, option) in
+        [("nova-serialproxy", "serial", "serial_tls"), ("nova-spicehtml5proxy", "spice-html5", "spice_tls")]
+    {
+        let program = start(engine, name, &format!("{option} = on"), "");
+        program.wait_for_log(&format!(
+            "[consolegate] {option} is set, but vencrypt_ca_certs is not: all consoles are refused."
+        ));
+        let (port, node) = compute::serve(|mut stream| compute::read_all(&mut stream));
+        let token = program.token(console, port, 600);
+        let mut client = Client::upgrade(program.address, &format!("/?token={token}"), &[]);
+        let said = "TLS with compute failed: there are no certificate authorities to check it by";
+        see_it_refused(&program, &mut client, "tls", said);
+        assert_eq!(node.join().unwrap(), b"", "{name}");
+    }
+}
