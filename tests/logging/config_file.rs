@@ -100,7 +100,7 @@ fn what_only_python_could_run_goes_to_standard_output_with_a_warning() {
     let path = scratch.path("logging.ini");
     let text = "[loggers]\nkeys=root\n[handlers]\nkeys=a,b\n[formatters]\nkeys=fluent\n[logger_root]\nhandlers=a,b\n\
                 [handler_a]\nclass=fluent.handler.FluentHandler\nargs=('openstack', 'localhost', 24224)\nformatter=fluent\n\
-                [handler_b]\nclass=SysLogHandler\nkwargs={'socktype': socket.SOCK_STREAM}\n\
+                [handler_b]\nclass=SysLogHandler\nkwargs={'socktype': socket.SOCK_RAW}\n\
                 [formatter_fluent]\nclass=oslo_log.formatters.FluentFormatter\n";
     fs::write(&path, text).unwrap();
     let (_logger, _layer, warnings) = consolegate::telemetry::log::start(&settings(&path)).unwrap();

@@ -1,7 +1,9 @@
 //! What syslog and the journal receive.
 
 use std::collections::BTreeMap;
-use std::os::unix::net::UnixDatagram;
+use std::io::Read;
+use std::net::TcpListener;
+use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::Path;
 use std::time::Duration;
 
@@ -147,4 +149,49 @@ fn the_journal_gets_oslo_logs_fields() {
     assert_eq!((warning["PRIORITY"].as_str(), warning["LOGGER_LEVEL"].as_str()), ("4", "WARNING"));
     assert_eq!(warning["SYSLOG_IDENTIFIER"], "nova-novncproxy");
     assert_eq!(entries[0]["LOGGER_NAME"], "nova.console.websocketproxy");
+}
+
+/// Everything that comes to `listener` on one connection while `write` writes, message by message.
+fn streamed(listener: &mut impl FnMut() -> Box<dyn Read>, write: impl FnOnce()) -> Vec<String> {
+    write();
+    let mut stream = listener();
+    let mut bytes = Vec::new();
+    // Python keeps its connection: what is there is all there is when the last record's text is.
+    while !String::from_utf8_lossy(&bytes).contains("the last") || bytes.last() != Some(&0) {
+        let mut buffer = [0; 4_096];
+        let len = stream.read(&mut buffer).unwrap();
+        assert!(len > 0, "ended after {:?}", String::from_utf8_lossy(&bytes));
+        bytes.extend_from_slice(&buffer[..len]);
+    }
+    String::from_utf8(bytes).unwrap().split_terminator('\0').map(str::to_owned).collect()
+}
+
+#[test]
+fn a_stream_to_syslog_is_what_python_sends() {
+    let scratch = Scratch::new();
+    let mut peer = Peer::start();
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let unix = UnixListener::bind(scratch.path("stream")).unwrap();
+    let by_tcp = format!("('127.0.0.1', {})", tcp.local_addr().unwrap().port());
+    let by_path = format!("'{}'", scratch.path("stream").display());
+    let mut accept_tcp = || Box::new(tcp.accept().unwrap().0) as Box<dyn Read>;
+    let mut accept_unix = || Box::new(unix.accept().unwrap().0) as Box<dyn Read>;
+    let mut both = |address: &str, accept: &mut dyn FnMut() -> Box<dyn Read>| {
+        let config = scratch.path("logging.ini");
+        let text = format!(
+            "[loggers]\nkeys=root\n[handlers]\nkeys=s\n[formatters]\nkeys=f\n[logger_root]\nlevel=INFO\nhandlers=s\n\
+             [handler_s]\nclass=handlers.SysLogHandler\n\
+             args=({address}, handlers.SysLogHandler.LOG_LOCAL3, handlers.socket.SOCK_STREAM)\nformatter=f\n\
+             [formatter_f]\nformat=%(levelname)s %(name)s %(message)s\n"
+        );
+        std::fs::write(&config, text).unwrap();
+        let ours = LogSettings { config: Some(config.clone()), ..LogSettings::default() };
+        let mut accept = || accept();
+        let ours = streamed(&mut accept, || assert_eq!(write(&ours), None));
+        let theirs = streamed(&mut accept, || assert_eq!(peer.write(&json!({}), Some(&config)), None));
+        assert_eq!(ours, theirs);
+        assert!(ours.len() > 3 && ours[0].starts_with("<158>INFO "), "{ours:?}");
+    };
+    both(&by_tcp, &mut accept_tcp);
+    both(&by_path, &mut accept_unix);
 }

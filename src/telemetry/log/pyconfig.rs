@@ -355,7 +355,7 @@ impl Arguments {
         Ok(Rotation::Interval { when, interval, count })
     }
 
-    /// A path or a host and port, UDP; none for what cannot be reached so.
+    /// A path or a host and port, for datagrams or a stream; none for what cannot be reached so.
     fn syslog(&self, usual: &Path) -> Option<Sink> {
         let address = match self.at(0, "address") {
             None => Address::Udp("localhost".to_owned(), 514),
@@ -379,11 +379,22 @@ impl Arguments {
             }
             Some(_) => return None,
         };
-        match self.at(2, "socktype") {
-            None | Some(Literal::None) => {}
-            Some(Literal::Name(name)) if name == "socket.SOCK_DGRAM" => {}
+        // Python has the names in `logging.handlers`, and takes the numbers of Linux as well.
+        let is_stream = match self.at(2, "socktype") {
+            None | Some(Literal::None | Literal::Int(2)) => false,
+            Some(Literal::Int(1)) => true,
+            Some(Literal::Name(name)) => match name.strip_prefix("handlers.").unwrap_or(name) {
+                "socket.SOCK_DGRAM" => false,
+                "socket.SOCK_STREAM" => true,
+                _ => return None,
+            },
             Some(_) => return None,
-        }
+        };
+        let address = match address {
+            Address::Udp(host, port) if is_stream => Address::Tcp(host, port),
+            Address::Unix(path) if is_stream => Address::UnixStream(path),
+            address => address,
+        };
         Some(Sink::Syslog(Syslog::new(address, Frame::Bare, facility)))
     }
 }

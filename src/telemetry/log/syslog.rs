@@ -1,8 +1,8 @@
-//! Records as datagrams of syslog.
+//! Records as syslog takes them: datagrams, or a stream of them.
 
-use std::io;
-use std::net::{ToSocketAddrs, UdpSocket};
-use std::os::unix::net::UnixDatagram;
+use std::io::{self, Write};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs, UdpSocket};
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,14 +10,16 @@ use super::clock::strftime;
 use super::format::Process;
 use super::record::Record;
 
-/// How long a listener whose queue is full is waited for.
+/// How long a listener whose queue is full, or that does not answer, is waited for.
 const SEND_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Where a syslog daemon listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Address {
     Unix(PathBuf),
+    UnixStream(PathBuf),
     Udp(String, u16),
+    Tcp(String, u16),
 }
 
 /// The frame around the text.
@@ -25,7 +27,8 @@ pub(super) enum Address {
 pub(super) enum Frame {
     /// As the C library's `syslog(3)` has it, which oslo.log calls: date and identifier
     Dated(String),
-    /// As Python's `SysLogHandler` has it: nothing but the priority, and a NUL behind
+    /// As Python's `SysLogHandler` has it: nothing but the priority, and a NUL behind, which is all that parts
+    /// messages on a stream
     Bare,
 }
 
@@ -41,7 +44,9 @@ pub(super) struct Syslog {
 #[derive(Debug)]
 enum Socket {
     Unix(UnixDatagram),
+    UnixStream(UnixStream),
     Udp(UdpSocket),
+    Tcp(TcpStream),
 }
 
 impl Syslog {
@@ -66,13 +71,13 @@ impl Syslog {
     }
 
     fn send_one(&mut self, datagram: &[u8]) -> io::Result<()> {
-        if let Some(socket) = &self.socket
+        if let Some(socket) = &mut self.socket
             && socket.send(datagram).is_ok()
         {
             return Ok(());
         }
         // The daemon may have been restarted behind our socket.
-        let socket = Socket::connect(&self.address)?;
+        let mut socket = Socket::connect(&self.address)?;
         let sent = socket.send(datagram);
         self.socket = Some(socket);
         sent
@@ -88,9 +93,18 @@ impl Socket {
                 socket.connect(path)?;
                 Ok(Self::Unix(socket))
             }
+            Address::UnixStream(path) => {
+                let socket = UnixStream::connect(path)?;
+                socket.set_write_timeout(Some(SEND_TIMEOUT))?;
+                Ok(Self::UnixStream(socket))
+            }
+            Address::Tcp(host, port) => {
+                let socket = TcpStream::connect_timeout(&first_address(host, *port)?, SEND_TIMEOUT)?;
+                socket.set_write_timeout(Some(SEND_TIMEOUT))?;
+                Ok(Self::Tcp(socket))
+            }
             Address::Udp(host, port) => {
-                let address = (host.as_str(), *port).to_socket_addrs()?.next();
-                let address = address.ok_or(io::ErrorKind::AddrNotAvailable)?;
+                let address = first_address(host, *port)?;
                 let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
                 let socket = UdpSocket::bind(any)?;
                 socket.connect(address)?;
@@ -99,10 +113,17 @@ impl Socket {
         }
     }
 
-    fn send(&self, datagram: &[u8]) -> io::Result<()> {
+    fn send(&mut self, datagram: &[u8]) -> io::Result<()> {
         match self {
             Self::Unix(socket) => socket.send(datagram).map(drop),
+            Self::UnixStream(socket) => socket.write_all(datagram),
             Self::Udp(socket) => socket.send(datagram).map(drop),
+            Self::Tcp(socket) => socket.write_all(datagram),
         }
     }
+}
+
+fn first_address(host: &str, port: u16) -> io::Result<SocketAddr> {
+    let address = (host, port).to_socket_addrs()?.next();
+    address.ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
 }
