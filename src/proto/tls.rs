@@ -8,6 +8,7 @@
 
 use std::fmt;
 use std::io::{self, BufRead, Read};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::pki_types::ServerName;
@@ -27,12 +28,26 @@ const RECORD_OVERHEAD_BYTES: usize = 64;
 #[derive(Default)]
 pub struct TlsAcceptor {
     current: RwLock<Option<Arc<ServerConfig>>>,
+    /// There are files, and they hold nothing that can be served
+    unusable: AtomicBool,
 }
 
 impl TlsAcceptor {
     /// Replaces the certificate for later handshakes. `None`: there is none, and TLS is refused.
     pub fn replace(&self, config: Option<Arc<ServerConfig>>) {
+        self.unusable.store(false, Ordering::Relaxed);
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = config;
+    }
+
+    /// There is something that cannot be used. What was in use before stays.
+    pub fn set_unusable(&self) {
+        self.unusable.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether TLS is refused because of what there is, rather than because there is nothing.
+    #[must_use]
+    pub fn is_unusable(&self) -> bool {
+        self.unusable.load(Ordering::Relaxed)
     }
 
     /// Whether there is a certificate.

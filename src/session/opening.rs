@@ -107,7 +107,8 @@ impl Opening {
             return Opened::Tls(Box::new(layer), chunk);
         }
         let (ip, cert) = (self.peer.ip(), cx.settings.tls.cert.display());
-        tracing::info!(target: LOG_TARGET, "{ip}: SSL connection but '{cert}' not found");
+        let lacks = if cx.settings.tls.acceptor.is_unusable() { "cannot be used" } else { "not found" };
+        tracing::info!(target: LOG_TARGET, "{ip}: SSL connection but '{cert}' {lacks}");
         Opened::Refused
     }
 }

@@ -8,11 +8,12 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::client::Client;
 use super::compute;
-use super::program::{INSTANCE, Options, Program, free_port};
+use super::pki::Authority;
+use super::program::{INSTANCE, Options, Program, directory, free_port};
 
 on_both_engines! {
     counters_move_under_a_live_session,
@@ -248,6 +249,32 @@ fn probes_are_answered_as_oslo_middleware_does_it() {
     assert_eq!((disabled.status, disabled.body.as_str()), (503, "DISABLED BY FILE"));
     assert_eq!(ask(&program, "GET /readyz").status, 503);
     assert_eq!(ask(&program, "GET /livez").status, 200, "alive all the same");
+}
+
+#[test]
+fn readiness_knows_the_certificate() {
+    let folder = directory();
+    let authority = Authority::new(folder.clone());
+    let started = |file: &str, strict: bool| {
+        let path = |what: &str| authority.file(&format!("{file}-{what}")).display().to_string();
+        let default = format!("web =\ncert = {}\nkey = {}", path("cert"), path("key"));
+        let own = format!("port_check = off\nadmin_socket = admin.sock\nstrict_readiness = {strict}");
+        let program = Program::start(&Options { default: &default, own: &own, ..Options::on("auto") });
+        program.token("novnc", 1, 600);
+        let ready = ask(&program, "GET /readyz");
+        let check = ready.json()["checks"]["certificate"].clone();
+        (ready.status, ready.json()["status"].clone(), check["ok"].clone(), check["detail"].clone())
+    };
+    authority.server(&["localhost"]);
+    assert_eq!(
+        started("server", true),
+        (200, json!("ready"), json!(true), json!("good until 4000-12-31T00:00:00Z"))
+    );
+    authority.expired_server();
+    let expired = json!("expired at 2002-12-31T00:00:00Z");
+    assert_eq!(started("server", false), (200, json!("degraded"), json!(false), expired.clone()));
+    assert_eq!(started("server", true), (503, json!("not ready"), json!(false), expired));
+    fs::remove_dir_all(folder).unwrap();
 }
 
 #[test]

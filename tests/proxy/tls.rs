@@ -227,7 +227,14 @@ fn nothing_is_said_to_plain_clients_with_ssl_only_or_to_tls_without_a_certificat
     assert_eq!(client.rest(), (vec![], End::Fin));
     let cert = without.directory.join("none.pem");
     without.wait_for_log(&format!("127.0.0.1: SSL connection but '{}' not found", cert.display()));
-    // Once it is there, it is used.
+    // What is there and cannot be used is no better, but another thing.
+    fs::write(&cert, "no certificate").unwrap();
+    without.wait_for_log("none.pem holds no certificate");
+    let mut client = Client::connect(without.address);
+    client.send(b"\x16\x03\x01\x00\x05");
+    assert_eq!(client.rest(), (vec![], End::Fin));
+    without.wait_for_log(&format!("127.0.0.1: SSL connection but '{}' cannot be used", cert.display()));
+    // Once it is good, it is used.
     fs::write(without.directory.join("both.pem"), "").unwrap();
     let both = ["cert.pem", "key.pem"].map(|name| fs::read_to_string(pair.directory.join(name)).unwrap());
     fs::write(&cert, both.concat()).unwrap();

@@ -12,6 +12,7 @@ use tokio::sync::mpsc::unbounded_channel;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Office;
+use crate::control::unix_now;
 use crate::session::Traffic;
 use crate::session::limits::duration;
 use crate::telemetry::metrics::metrics;
@@ -83,6 +84,7 @@ pub(super) async fn ready(office: &Office) -> Report {
         database(office).await,
     ];
     checks.extend(message_bus(office).await);
+    checks.extend(certificate(metrics().cert_not_after.get(), unix_now()));
     report(checks, office.settings.strict, ["ready", "degraded", "not ready"])
 }
 
@@ -108,6 +110,19 @@ async fn database(office: &Office) -> Check {
         Err(_) => Err(format!("no answer within {} s", PROBE_LIMIT.as_secs())),
     };
     Check { name: "database", soft: true, result }
+}
+
+/// None without a certificate for browsers. One that has expired is still served, and a load balancer may not look
+/// at it: soft.
+fn certificate(not_after_unix_s: u64, now_unix_s: i64) -> Option<Check> {
+    let not_after = i64::try_from(not_after_unix_s).ok().filter(|not_after| *not_after != 0)?;
+    let date = jiff::Timestamp::from_second(not_after).map(|at| at.to_string()).unwrap_or_default();
+    let result = if not_after < now_unix_s {
+        Err(format!("expired at {date}"))
+    } else {
+        Ok(format!("good until {date}"))
+    };
+    Some(Check { name: "certificate", soft: true, result })
 }
 
 /// None where ports are not checked.

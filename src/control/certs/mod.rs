@@ -169,7 +169,7 @@ impl Watched for ForBrowsers {
             metrics().cert_not_after.set(0);
             return Ok(Found::Gone);
         }
-        let certificate = self.settings.load()?;
+        let certificate = self.settings.load().inspect_err(|_| self.acceptor.set_unusable())?;
         self.acceptor.replace(Some(certificate.config));
         metrics().cert_not_after.set(certificate.not_after.unwrap_or(0).cast_unsigned());
         Ok(Found::Anew)
