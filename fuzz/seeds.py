@@ -28,10 +28,58 @@ def main():
         if case["request_hex"]:
             # Four lengths of reads, each one less than the length.
             write("request", case["name"], b"\xff\x07\x00\x3f" + bytes.fromhex(case["request_hex"]))
+    rfb()
+    encoder()
+    proxy_header()
+
+
+def rfb():
+    """A byte that says which schemes are listed, then chunks; for one side alone, how it is cut and its bytes."""
     vectors = json.loads((ROOT / "tests/data/rfb/nova-security-proxy.json").read_text())
     for case in vectors["cases"]:
+        compute = bytes.fromhex(case["server_sends"])
         tenant = bytes.fromhex("".join(case["client_sends"]))
-        write("negotiation", case["name"], b"\0" + chunks(0x80, bytes.fromhex(case["server_sends"])) + chunks(0, tenant))
+        write("negotiation", case["name"], schemes(compute) + chunks(0x80, compute) + chunks(0, tenant))
+        write("rfb_compute", case["name"], schemes(compute) + b"\x7f" + compute)
+        write("rfb_tenant", case["name"], b"\0\x7f" + tenant)
+    seen = set()
+    for path in sorted((ROOT / "tests/data/rfb").glob("qemu-*.json")):
+        # What runs inside TLS as well: to the handshake that is one stream. Many conversations begin alike.
+        steps = [step for step in json.loads(path.read_text())["steps"] if "hex" in step]
+        said = {way: bytes.fromhex("".join(s["hex"] for s in steps if s["dir"] == way))[:100] for way in ("s2c", "c2s")}
+        for target, stream in (
+            ("rfb_compute", schemes(said["s2c"]) + b"\x07" + said["s2c"]),
+            ("rfb_tenant", b"\0\x01" + said["c2s"]),
+        ):
+            if (target, stream) not in seen:
+                write(target, path.stem, stream)
+            seen.add((target, stream))
+
+
+def schemes(compute):
+    """VeNCrypt before None where the compute node offers it."""
+    return b"\1" if b"\x13" in compute[12:16] else b"\0"
+
+
+def encoder():
+    """A frame is six bytes (kind, length, key) and its payload."""
+    key = b"\x37\xfa\x21\x3d"
+    write("encoder", "binary", b"\0" + b"\x01\x05" + key + b"hello")
+    write("encoder", "fragments and a ping", b"\x01\x03" + b"\x11\x03" + key + b"abc" + b"\x00\x02" + key + b"hi" + b"\x01\x03" + key + b"def")
+    write("encoder", "longer", b"\0" + b"\x09\xff" + key + bytes(range(256)) + bytes(44))
+    write("encoder", "pings and a close", b"\0" + b"\x10ping\x10pong\x02\x19reason\x02\x10late\x02\x03")
+
+
+def proxy_header():
+    v2 = b"\r\n\r\n\0\r\nQUIT\n"
+    write("proxy_header", "v1 tcp4", b"PROXY TCP4 203.0.113.9 192.0.2.1 40000 6080\r\nGET / HTTP/1.1\r\n")
+    write("proxy_header", "v1 tcp6", b"PROXY TCP6 2001:db8::9 2001:db8::1 40000 6080\r\n")
+    write("proxy_header", "v1 unknown", b"PROXY UNKNOWN ffff::1 x\r\n")
+    write("proxy_header", "v2 tcp4", v2 + b"\x21\x11\0\x0c" + bytes([203, 0, 113, 9, 192, 0, 2, 1, 0x9c, 0x40, 0x17, 0xc0]) + b"GET")
+    write("proxy_header", "v2 tcp6", v2 + b"\x21\x21\0\x24" + bytes(36))
+    write("proxy_header", "v2 local", v2 + b"\x20\0\0\0")
+    write("proxy_header", "v2 tlv", v2 + b"\x21\x11\0\x13" + bytes(12) + b"\x04\0\x04abcd")
+    write("proxy_header", "v2 of version 3", v2 + b"\x31\x11\0\x0c" + bytes(12))
 
 
 def chunks(side, stream):

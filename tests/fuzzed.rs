@@ -1,0 +1,91 @@
+//! The invariants of the fuzz targets that have no test program of their own, on their seeds and on damaged seeds.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests say what they expect")]
+
+use std::fs;
+use std::path::Path;
+
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+#[path = "../fuzz/invariants/ws_encode.rs"]
+mod encode;
+#[path = "../fuzz/invariants/proxy_header.rs"]
+mod proxy;
+#[path = "../fuzz/invariants/rfb.rs"]
+#[allow(dead_code, reason = "the rest is for tests/rfb")]
+mod rfb;
+#[path = "../fuzz/invariants/rfb_roles.rs"]
+mod roles;
+#[path = "../fuzz/invariants/split.rs"]
+#[allow(dead_code, reason = "the rest is for tests/websocket.rs")]
+mod split;
+#[path = "../fuzz/invariants/ws.rs"]
+#[allow(dead_code, reason = "the rest is for tests/websocket.rs")]
+mod ws;
+
+/// A target's seeds: what the vectors give, and what fuzzing found once.
+fn seeds(target: &str) -> Vec<Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
+    let mut paths: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    assert!(!paths.is_empty());
+    paths.iter().map(|path| fs::read(path).unwrap()).collect()
+}
+
+/// Each seed whole and cut short anywhere.
+fn seeds_hold(target: &str, check: fn(&[u8])) {
+    for seed in seeds(target) {
+        for end in 0..=seed.len() {
+            check(&seed[..end]);
+        }
+    }
+}
+
+/// Where a seed is damaged, and how: a byte changed, and another seed's end behind its start.
+type Damage = (Index, Index, u8, Option<(Index, Index)>);
+
+fn damage() -> impl Strategy<Value = Damage> {
+    (any::<Index>(), any::<Index>(), any::<u8>(), any::<Option<(Index, Index)>>())
+}
+
+fn damaged(target: &str, (which, at, byte, joined): Damage) -> Vec<u8> {
+    let seeds = seeds(target);
+    let mut seed = which.get(&seeds).clone();
+    if let Some((other, cut)) = joined {
+        let other = other.get(&seeds);
+        seed.truncate(at.index(seed.len() + 1));
+        seed.extend_from_slice(&other[cut.index(other.len() + 1)..]);
+    }
+    if !seed.is_empty() {
+        let at = at.index(seed.len());
+        seed[at] ^= byte;
+    }
+    seed
+}
+
+macro_rules! targets {
+    ($($target:ident: $check:path;)*) => {$(
+        mod $target {
+            use super::*;
+
+            #[test]
+            fn seeds_hold_the_invariants_cut_short_anywhere() {
+                seeds_hold(stringify!($target), $check);
+            }
+
+            proptest! {
+                #[test]
+                fn damaged_seeds_hold_the_invariants(damage in damage()) {
+                    $check(&damaged(stringify!($target), damage));
+                }
+            }
+        }
+    )*};
+}
+
+targets! {
+    encoder: encode::encoder;
+    proxy_header: proxy::proxy_header;
+    rfb_compute: roles::compute;
+    rfb_tenant: roles::tenant;
+}
