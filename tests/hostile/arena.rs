@@ -223,6 +223,7 @@ impl Neighbour {
         let mut times = self.tenant.take().unwrap().join().expect("the neighbour noticed");
         times.sort_unstable();
         let p99 = times[times.len() * 99 / 100];
+        println!("{what}: the neighbour's p99 of {} keystrokes: {p99:?}", times.len());
         assert!(p99 < NEIGHBOUR_P99, "{what}: the neighbour's p99 of {} keystrokes is {p99:?}", times.len());
     }
 }

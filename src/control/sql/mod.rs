@@ -196,10 +196,15 @@ impl CellDatabase {
     ///
     /// [`SqlError`], naming the real cause.
     pub async fn look_up(&self, hash: &TokenHash, now: i64) -> Result<Rows, SqlError> {
-        if self.lock_misses().contains(hash, Instant::now()) {
-            return Ok(Rows { token: None, instance: None });
+        let known = || {
+            let is_known = self.lock_misses().contains(hash, Instant::now());
+            is_known.then_some(Rows { token: None, instance: None })
+        };
+        if let Some(rows) = known() {
+            return Ok(rows);
         }
-        let rows = self.ask(hash, now).await?;
+        // Of many that come with the same dead token at once, few ask.
+        let rows = self.ask(hash, now, known).await?;
         if rows.token.is_none() || rows.instance.is_none() {
             self.lock_misses().note(hash, Instant::now());
         }
@@ -213,12 +218,17 @@ impl CellDatabase {
     /// What [`CellDatabase::look_up`] would say.
     pub async fn probe(&self) -> Result<(), SqlError> {
         // Nobody has a token with this hash, nor one that expires then.
-        self.ask(&TokenHash([0; 32]), i64::from(i32::MAX)).await.map(drop)
+        self.ask(&TokenHash([0; 32]), i64::from(i32::MAX), || None).await.map(drop)
     }
 
-    async fn ask(&self, hash: &TokenHash, now: i64) -> Result<Rows, SqlError> {
+    async fn ask(
+        &self,
+        hash: &TokenHash,
+        now: i64,
+        meanwhile: impl Fn() -> Option<Rows>,
+    ) -> Result<Rows, SqlError> {
         match &self.pool {
-            Ok(pool) => pool.rows(hash, now).await,
+            Ok(pool) => pool.rows(hash, now, meanwhile).await,
             Err(reason) => Err(reason.clone()),
         }
     }

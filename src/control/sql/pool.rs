@@ -97,8 +97,14 @@ impl Pool {
         }
     }
 
-    /// Looks `hash` up, within the bounds.
-    pub(super) async fn rows(&self, hash: &TokenHash, now: i64) -> Result<Rows, SqlError> {
+    /// Looks `hash` up, within the bounds. Whoever had to wait for a connection asks `meanwhile` first, which may
+    /// know the answer by then.
+    pub(super) async fn rows(
+        &self,
+        hash: &TokenHash,
+        now: i64,
+        meanwhile: impl Fn() -> Option<Rows>,
+    ) -> Result<Rows, SqlError> {
         let deadline = Instant::now() + self.bounds.wait;
         loop {
             // Only who has a place looks whether it is worth to try: those who waited for one see what the
@@ -106,6 +112,9 @@ impl Pool {
             let Ok(place) = timeout_at(deadline, self.places.acquire()).await else {
                 return Err(self.outage.cause().unwrap_or(SqlError::Busy(self.bounds.wait)));
             };
+            if let Some(rows) = meanwhile() {
+                return Ok(rows);
+            }
             match self.outage.turn(Instant::now(), deadline) {
                 Turn::Try => {}
                 Turn::GiveUp(cause) => return Err(cause),
