@@ -77,6 +77,8 @@ closing() {
 lint() {
     step fmt cargo fmt --all -- --check
     step clippy cargo clippy --locked --all-targets -- -D warnings
+    # As the fuzz targets and the examples take it.
+    step bare cargo check --locked --quiet --no-default-features
     step doc env RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
     step deny cargo deny --log-level error check --hide-inclusion-graph bans licenses sources
 }

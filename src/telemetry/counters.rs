@@ -5,10 +5,11 @@
 //! instruction and without a cache line that two workers write.
 
 use std::marker::PhantomData;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::labels::{ComputeTlsFailure, End, HandshakePhase, Label, Rejection, RfbFailure};
+use super::labels::{AcceptPause, ComputeTlsFailure, End, HandshakePhase, Label, Rejection, RfbFailure};
 
 /// A number that only grows.
 #[derive(Debug, Default)]
@@ -69,6 +70,14 @@ impl<L: Label> Counters<L> {
         // A label's index is below its number of values, by the macro that makes both.
         &self.counts[label.index()]
     }
+}
+
+/// Times that a worker accepted nothing for a while. Here and not among the metrics, which only the control thread
+/// needs: engines are built without it as well.
+#[must_use]
+pub fn accept_pauses() -> &'static Counters<AcceptPause> {
+    static ACCEPT_PAUSES: LazyLock<Counters<AcceptPause>> = LazyLock::new(Counters::default);
+    &ACCEPT_PAUSES
 }
 
 /// How long something took, in buckets.

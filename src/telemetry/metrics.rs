@@ -27,7 +27,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::counters::{
-    Count, Counters, Gauge, Histogram, Histograms, STEP_BOUNDS_MS, Totals, WorkerCounters,
+    Count, Counters, Gauge, Histogram, Histograms, STEP_BOUNDS_MS, Totals, WorkerCounters, accept_pauses,
 };
 use super::labels::{AcceptPause, Label, Outcome, RecorderError, Verdict};
 use crate::console::ConsoleType;
@@ -55,8 +55,6 @@ pub struct Metrics {
     pub cert_not_after: Gauge,
     /// Certificates read anew
     pub cert_reload: Counters<Outcome>,
-    /// Times that a worker accepted nothing for a while
-    pub accept_pauses: Counters<AcceptPause>,
     /// Configurations read anew
     pub config_reload: Counters<Outcome>,
     /// Log lines that were lost
@@ -90,7 +88,6 @@ impl Metrics {
             broker_connected: Gauge::default(),
             cert_not_after: Gauge::default(),
             cert_reload: Counters::default(),
-            accept_pauses: Counters::default(),
             config_reload: Counters::default(),
             log_lines_lost: Count::default(),
             recorder_errors: Counters::default(),
@@ -400,7 +397,7 @@ pub const ROWS: &[Row] = &[
         "",
         &["reason"],
         "Times that a worker left new connections waiting for a while",
-        |metrics, to| to.counters(&[], |reason: AcceptPause| metrics.accept_pauses.of(reason).get()),
+        |_, to| to.counters(&[], |reason: AcceptPause| accept_pauses().of(reason).get()),
     ),
     row("config_reload", Kind::Counter, "", &["result"], "Configurations read anew", |metrics, to| {
         to.counters(&[], |outcome: Outcome| metrics.config_reload.of(outcome).get())

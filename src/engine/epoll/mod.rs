@@ -19,8 +19,8 @@ use super::pool::Pool;
 use super::{Engine, Event, PipeBudget, SessionId, Wake};
 use crate::session::limits::{Limits, size};
 use crate::session::{Failure, Input, Output, Side};
+use crate::telemetry::counters::accept_pauses;
 use crate::telemetry::labels::AcceptPause;
-use crate::telemetry::metrics::metrics;
 
 mod socket;
 
@@ -123,7 +123,7 @@ impl EpollEngine {
                 return;
             }
             if let Err(until) = self.pace.take(Instant::now) {
-                metrics().accept_pauses.of(AcceptPause::Pace).add(1);
+                accept_pauses().of(AcceptPause::Pace).add(1);
                 self.accept_paused_until = Some(until);
                 return;
             }
@@ -136,7 +136,7 @@ impl EpollEngine {
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
                     tracing::warn!("no connection can be accepted for {ACCEPT_PAUSE:?}: {error}");
-                    metrics().accept_pauses.of(AcceptPause::Failed).add(1);
+                    accept_pauses().of(AcceptPause::Failed).add(1);
                     self.accept_paused_until = Some(Instant::now() + ACCEPT_PAUSE);
                     return;
                 }

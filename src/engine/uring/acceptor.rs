@@ -10,8 +10,8 @@ use super::operation::{Key, Operation};
 use super::ring::Ring;
 use super::submission::FileSlot;
 use crate::engine::accept::{ACCEPT_PAUSE, Pace, is_of_one_connection};
+use crate::telemetry::counters::accept_pauses;
 use crate::telemetry::labels::AcceptPause;
-use crate::telemetry::metrics::metrics;
 
 /// The listening socket and the operation on it.
 pub(super) struct Acceptor {
@@ -71,7 +71,7 @@ impl Acceptor {
             Err(error) if error.raw_os_error() == Some(libc::ECANCELED) || is_of_one_connection(&error) => {}
             Err(error) => {
                 tracing::warn!("no connection can be accepted for {ACCEPT_PAUSE:?}: {error}");
-                metrics().accept_pauses.of(AcceptPause::Failed).add(1);
+                accept_pauses().of(AcceptPause::Failed).add(1);
                 self.paused_until = Some(Instant::now() + ACCEPT_PAUSE);
             }
         }
@@ -85,7 +85,7 @@ impl Acceptor {
         match self.pace.take(Instant::now) {
             Ok(()) => self.surplus.pop_front(),
             Err(until) => {
-                metrics().accept_pauses.of(AcceptPause::Pace).add(1);
+                accept_pauses().of(AcceptPause::Pace).add(1);
                 self.paused_until = Some(until);
                 None
             }
