@@ -31,6 +31,7 @@ def main():
     rfb()
     encoder()
     proxy_header()
+    session()
 
 
 def rfb():
@@ -80,6 +81,47 @@ def proxy_header():
     write("proxy_header", "v2 local", v2 + b"\x20\0\0\0")
     write("proxy_header", "v2 tlv", v2 + b"\x21\x11\0\x13" + bytes(12) + b"\x04\0\x04abcd")
     write("proxy_header", "v2 of version 3", v2 + b"\x31\x11\0\x0c" + bytes(12))
+
+
+def session():
+    """A byte of settings, then steps: see `World::step`."""
+    def sends(side, data):
+        return b"".join(bytes([side, len(data[at : at + 255])]) + data[at : at + 255] for at in range(0, len(data), 255))
+
+    head = (
+        b"GET /websockify?token=ab5a1e5e-70c0-4e11-9a55-5ec2e7ab1e00 HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\n"
+        b"Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    )
+    masked = lambda first, data: bytes([first, 0x80 | len(data), 0, 0, 0, 0]) + data
+    proxy = b"PROXY TCP4 203.0.113.9 192.0.2.1 40000 6080\r\n"
+    # Written by the kernel; the token is good; its name is one address; connected.
+    opened = b"\x06\x08\x08\x09"
+    rfb = (
+        sends(0x80, b"RFB 003.008\n") + b"\x06\x86\x06" + sends(0x80, b"\x01\x01")
+        + sends(0, masked(0x82, b"RFB 003.008\n")) + b"\x06\x06\x86" + sends(0, masked(0x82, b"\x01"))
+        + b"\x86\x06" + sends(0x80, b"\0\0\0\0") + b"\x06\x06"
+    )
+    relay = sends(0, masked(0x82, b"keys")) + b"\x86" + sends(0x80, b"screen") + b"\x06" + sends(0, masked(0x89, b"p")) + b"\x06"
+    splice = b"".join(sends(0x80 | 0x10, b"x" * 200) + b"\x06" for _ in range(6))
+    close = sends(0, masked(0x88, b"\x03\xe8")) + b"\x86\x06\x0a\x8a"
+    upgrade = lambda settings, front=b"": bytes([settings]) + sends(0, front + head) + opened
+    write("session", "vnc", upgrade(0) + rfb + relay + close)
+    write("session", "vnc bulk", upgrade(0) + rfb + splice + b"\x8a\x06\x0a")
+    write("session", "spice", upgrade(1) + relay + splice + close)
+    write("session", "serial with pings", upgrade(0x4a) + relay + b"\x7d\x7d\x7d\x0f\x06" + close)
+    write("session", "behind a proxy", upgrade(0x21, proxy) + relay + close)
+    write("session", "page", bytes([0]) + sends(0, b"GET /vnc.html HTTP/1.1\r\nHost: h\r\n\r\n") + b"\x08\x06\x08\x06\x08\x06\x0a")
+    write("session", "refused token", bytes([4]) + sends(0, head) + b"\x06\x38\x06\x0a")
+    write("session", "unreachable", bytes([5]) + sends(0, head) + b"\x06\x08\x08\x39\x06\x0a")
+    hello = bytes.fromhex("160301002d010000290303") + bytes(32) + bytes.fromhex("00000213010100")
+    answer = bytes.fromhex("160303002a020000260303") + b"\x07" * 32 + bytes.fromhex("0013010000")
+    vencrypt = sends(0x80, b"RFB 003.008\n\x01\x13") + sends(0, masked(0x82, b"RFB 003.008\n")) + b"\x86\x06\x06"
+    vencrypt += sends(0, masked(0x82, b"\x01")) + b"\x86" + sends(0x80, b"\0\2") + b"\x86" + sends(0x80, b"\0\1\0\0\1\4") + b"\x86"
+    write("session", "vencrypt", upgrade(3) + vencrypt + sends(0x80, b"\1" + answer) + b"\x86\x86\x06\x06\x0a")
+    write("session", "vencrypt garbage", upgrade(3) + vencrypt + sends(0x80, b"\1") + b"\x86" + sends(0x80, b"RFB 003.008\n") + b"\x86\x06\x0a")
+    write("session", "spice tls", upgrade(0x81) + b"\x86" + sends(0x80, answer) + b"\x86\x06\x0a\x8a")
+    write("session", "tenant tls", bytes([0]) + sends(0, hello[:20]) + sends(0, hello[20:]) + b"\x06\x06\x0a")
+    write("session", "tunnel", bytes([1]) + sends(0, head) + b"\x06\x18\x08\x09\x86" + sends(0x80, b"HTTP/1.1 200 OK\r\n\r\nRFB") + relay)
 
 
 def chunks(side, stream):

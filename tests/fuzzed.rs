@@ -1,11 +1,14 @@
 //! The invariants of the fuzz targets that have no test program of their own, on their seeds and on damaged seeds.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests say what they expect")]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
 use proptest::prelude::*;
 use proptest::sample::Index;
+
+use consolegate::session::PHASE_NAMES;
 
 #[path = "../fuzz/invariants/ws_encode.rs"]
 mod encode;
@@ -16,6 +19,8 @@ mod proxy;
 mod rfb;
 #[path = "../fuzz/invariants/rfb_roles.rs"]
 mod roles;
+#[path = "../fuzz/invariants/session.rs"]
+mod schedule;
 #[path = "../fuzz/invariants/split.rs"]
 #[allow(dead_code, reason = "the rest is for tests/websocket.rs")]
 mod split;
@@ -88,4 +93,13 @@ targets! {
     proxy_header: proxy::proxy_header;
     rfb_compute: roles::compute;
     rfb_tenant: roles::tenant;
+    session: schedule::session;
+}
+
+#[test]
+fn seeds_of_the_session_reach_every_phase() {
+    let reached: BTreeSet<_> = seeds("session").iter().flat_map(|seed| schedule::phases(seed)).collect();
+    let missed: Vec<_> =
+        PHASE_NAMES.into_iter().filter(|phase| *phase != "closed" && !reached.contains(phase)).collect();
+    assert!(missed.is_empty(), "{missed:?}");
 }

@@ -374,6 +374,8 @@ impl Session {
 
     fn deadline(&self) -> Option<Instant> {
         match self.transport.as_deref() {
+            // A handshake may have been cut short by the session's end.
+            _ if matches!(self.phase, Phase::Taken) => None,
             Some(Transport::Layers(layers)) => layers.handshake_until().or_else(|| self.phase.deadline()),
             Some(Transport::Opening(_)) | None => self.phase.deadline(),
         }

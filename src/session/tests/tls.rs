@@ -125,6 +125,18 @@ fn a_handshake_has_its_own_time_and_the_request_its_own_behind_it() {
 }
 
 #[test]
+fn a_session_that_ended_in_its_handshake_waits_for_nothing() {
+    let (settings, mut client) = with_certificate();
+    let mut driver = Driver::accept(settings);
+    let mut hello = Vec::new();
+    client.write_tls(&mut hello).unwrap();
+    driver.receive(Side::Tenant, &hello[..1]);
+    driver.end(Side::Tenant);
+    assert!(driver.closed.is_some());
+    assert_eq!(driver.waits(), None);
+}
+
+#[test]
 fn a_session_killed_in_its_handshake_sends_nothing_behind_its_fin() {
     let (settings, mut client) = with_certificate();
     let mut driver = Driver::accept(settings);
