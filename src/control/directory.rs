@@ -5,20 +5,40 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
-use crate::session::{Admitted, LOG_TARGET, Notice, Traffic};
+use crate::console::ConsoleType;
+use crate::session::{Admitted, LOG_TARGET, Notice, Place, Traffic};
 
 /// The relays of all workers, by their numbers. Bounded by the sessions themselves.
 #[derive(Debug, Default)]
 pub(super) struct Directory {
-    rows: BTreeMap<u64, Row>,
+    rows: BTreeMap<u64, Box<Row>>,
 }
 
-/// One relay.
+/// One relay. Every session pays for this as long as it lasts, so what nobody is told is not kept, and what is kept
+/// is in one text.
 #[derive(Debug)]
 struct Row {
     peer: SocketAddr,
-    info: Box<Admitted>,
     since_unix_s: i64,
+    /// The instance, and behind it HOST:PORT
+    text: Box<str>,
+    instance_len: u16,
+    console_type: ConsoleType,
+    _place: Place,
+}
+
+impl Row {
+    fn new(peer: SocketAddr, info: Admitted, since_unix_s: i64) -> Self {
+        let instance_len = u16::try_from(info.instance_uuid.len()).unwrap_or(u16::MAX);
+        let text = format!("{}{}:{}", info.instance_uuid, info.host, info.port).into();
+        let console_type = info.console_type;
+        Self { peer, since_unix_s, text, instance_len, console_type, _place: info.into_place() }
+    }
+
+    /// The instance's UUID, and where its console is.
+    fn parts(&self) -> (&str, &str) {
+        self.text.split_at_checked(self.instance_len.into()).unwrap_or_default()
+    }
 }
 
 /// Some of the relays, and where the next page begins.
@@ -33,20 +53,17 @@ impl Directory {
     /// Takes note of a relay's begin or end.
     pub(super) fn take(&mut self, notice: Notice, now_unix_s: i64) {
         match notice {
-            Notice::Relaying { number, peer, mut info } => {
-                // Nobody is told of these, and the path can hold a session of the hypervisor.
-                (info.internal_access_path, info.access_url_base) = (None, None);
-                self.rows.insert(number, Row { peer, info, since_unix_s: now_unix_s });
+            Notice::Relaying { number, peer, info } => {
+                self.rows.insert(number, Box::new(Row::new(peer, *info, now_unix_s)));
             }
             Notice::Ended { number } => {
-                if let Some(Row { info, .. }) = self.rows.remove(&number) {
+                if let Some(row) = self.rows.remove(&number) {
                     // nova/console/websocketproxy.py, `_close_connection`
                     tracing::debug!(
                         target: LOG_TARGET,
                         request = number,
-                        " {number:2}: {}:{}: Websocket client or target closed",
-                        info.host,
-                        info.port
+                        " {number:2}: {}: Websocket client or target closed",
+                        row.parts().1
                     );
                 }
             }
@@ -56,7 +73,7 @@ impl Directory {
 
     /// At most `max` relays with numbers above `after`, of one instance or of all.
     pub(super) fn page(&self, after: u64, max: usize, instance: Option<&str>) -> Page {
-        let is_wanted = |row: &Row| instance.is_none_or(|uuid| row.info.instance_uuid == uuid);
+        let is_wanted = |row: &Row| instance.is_none_or(|uuid| row.parts().0 == uuid);
         let mut found = self.rows.range(after.saturating_add(1)..).filter(|(_, row)| is_wanted(row));
         let numbers: Vec<u64> = found.by_ref().take(max).map(|(number, _)| *number).collect();
         let next = found.next().and_then(|_| numbers.last().copied());
@@ -65,14 +82,16 @@ impl Directory {
 
     /// One relay as the admin listener shows it; nothing when it has ended meanwhile.
     pub(super) fn describe(&self, number: u64, traffic: Option<&Traffic>) -> Option<Value> {
-        let Row { peer, info, since_unix_s } = self.rows.get(&number)?;
-        let since = jiff::Timestamp::from_second(*since_unix_s).map(|at| at.to_string()).unwrap_or_default();
+        let row = self.rows.get(&number)?;
+        let (instance, target) = row.parts();
+        let since =
+            jiff::Timestamp::from_second(row.since_unix_s).map(|at| at.to_string()).unwrap_or_default();
         Some(json!({
             "id": number,
-            "console_type": info.console_type.as_str(),
-            "instance": info.instance_uuid,
-            "client": peer.to_string(),
-            "target": format!("{}:{}", info.host, info.port),
+            "console_type": row.console_type.as_str(),
+            "instance": instance,
+            "client": row.peer.to_string(),
+            "target": target,
             "since": since,
             "bytes_from_client": traffic.map(|traffic| traffic.from_tenant),
             "bytes_from_target": traffic.map(|traffic| traffic.from_compute),
@@ -88,7 +107,7 @@ impl Directory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::console::{ConnectInfo, ConsoleType};
+    use crate::console::ConnectInfo;
 
     fn opened(number: u64, instance: &str) -> Notice {
         let info = Admitted::boxed(ConnectInfo {

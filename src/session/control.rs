@@ -153,20 +153,28 @@ impl fmt::Display for Crowd {
 #[derive(Debug)]
 pub struct Admitted {
     info: ConnectInfo,
-    _place: Place,
+    place: Place,
 }
 
 impl Admitted {
     /// Keeps `place` for as long as this lives.
     #[must_use]
     pub fn with_place(info: ConnectInfo, place: Place) -> Box<Self> {
-        Box::new(Self { info, _place: place })
+        Box::new(Self { info, place })
     }
 
     /// Where nobody counts.
     #[must_use]
     pub fn boxed(info: ConnectInfo) -> Box<Self> {
         Self::with_place(info, Place::default())
+    }
+}
+
+impl Admitted {
+    /// The place alone, when all else has been noted.
+    #[must_use]
+    pub fn into_place(self) -> Place {
+        self.place
     }
 }
 
