@@ -7,6 +7,8 @@ What stands in front of a seed's bytes is what its target expects there: see the
 import json
 import pathlib
 import re
+import struct
+import zlib
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -32,6 +34,7 @@ def main():
     encoder()
     proxy_header()
     session()
+    slow_path()
 
 
 def rfb():
@@ -122,6 +125,39 @@ def session():
     write("session", "spice tls", upgrade(0x81) + b"\x86" + sends(0x80, answer) + b"\x86\x06\x0a\x8a")
     write("session", "tenant tls", bytes([0]) + sends(0, hello[:20]) + sends(0, hello[20:]) + b"\x06\x06\x0a")
     write("session", "tunnel", bytes([1]) + sends(0, head) + b"\x06\x18\x08\x09\x86" + sends(0x80, b"HTTP/1.1 200 OK\r\n\r\nRFB") + relay)
+
+
+def slow_path():
+    """nova.conf, URLs and messages; in front of some a byte for the program, the compression or the pieces."""
+    write("config", "vnc", b"\0[DEFAULT]\ntransport_url = rabbit://nova:pa55word@ctl/\n[vnc]\nnovncproxy_port = 6080\nauth_schemes = none,vencrypt\n[database]\nconnection = mysql+pymysql://nova:pa55word@db/nova\n")
+    write("config", "references", b"\1[DEFAULT]\nmy_ip = 192.0.2.1\nhost = ${my_ip}\n[spice]\nhtml5proxy_host = $DEFAULT.my_ip\nhtml5proxy_port = \"6082\"\n")
+    write("config", "continued", b"\2[console]\nallowed_origins = a,\n  b,\n\tc\n\n# x\n; y\nname: value\n")
+    write("config", "line", b"\0--config-file\n/etc/nova/nova.conf\n--vnc-novncproxy_port=1\n--nodebug\n--mode\nserial")
+    write("config", "bounds", b"\0[consolegate]\nsessions_max = 10\nhead_timeout_ms = 99999999999999999999\n")
+
+    for name, url in {
+        "sqlite": "sqlite:////var/lib/nova/nova.sqlite?timeout=3",
+        "mysql": "mysql+pymysql://nova:pa55word-long-one@db:3306/nova?charset=utf8&ssl_ca=/ca.pem",
+        "postgres": "postgresql+psycopg2://nova:p%40ss@[2001:db8::1]:5432/nova?sslmode=verify-full",
+        "rabbit": "rabbit://nova:pa55word-long-one@a:5671,nova:x@[2001:db8::1]:5672/cell%2F1?ssl=1&ssl=2",
+        "parts": "nova:pa55word-long-one@host:1/name?key=value+%2b",
+        "odd": "@:@[:/?&=%",
+    }.items():
+        write("urls", name, url.encode())
+
+    inner = lambda **fields: json.dumps({"oslo.version": "2.0", "oslo.message": json.dumps(fields)}).encode()
+    reply = inner(_msg_id="a" * 32, _unique_id="b" * 32, result=True, failure=None, ending=True)
+    failure = json.dumps({"class": "UnsupportedVersion", "module": "oslo_messaging.rpc.dispatcher", "message": "no"})
+    write("messages", "true", b"\2" + reply)
+    write("messages", "failure", b"\2" + inner(_msg_id="a" * 32, result=None, failure=failure, ending=True))
+    write("messages", "keep alive", b"\2" + inner(_msg_id="a" * 32, result=None, failure=None, ending=False))
+    write("messages", "bare", b"\2" + json.dumps({"_msg_id": "c", "result": 1, "ending": True}).encode())
+    write("messages", "deflated", b"\0" + zlib.compress(reply))
+    frame = lambda kind, payload: bytes([kind, 0, 0]) + struct.pack(">I", len(payload)) + payload + b"\xce"
+    tune = frame(1, b"\0\x0a\0\x1e" + struct.pack(">HIH", 2047, 131072, 60))
+    header = frame(2, struct.pack(">HHQ", 60, 0, 200) + b"\0\0")
+    write("messages", "frames", b"\x16" + tune + frame(1, b"\0\x0a\0\x29\0") + header + frame(3, b"x" * 40) + frame(8, b""))
+    write("messages", "long frame", b"\x0a\3\0\0\xff\xff\xff\xff")
 
 
 def chunks(side, stream):

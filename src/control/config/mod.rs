@@ -14,6 +14,7 @@ use std::ffi::{OsStr, OsString};
 mod argv;
 mod checked;
 mod completion;
+mod exit;
 mod files;
 mod help;
 mod ini;
@@ -30,55 +31,12 @@ mod values;
 
 use argv::{Event, Stop};
 pub use checked::{Config, IoEngine, Listen, ProcessSettings};
+pub use exit::{Environment, Exit};
 pub use options::{DEFAULT, Default, Effect, Fact, Flag, OWN, OptionDef, find, options};
 pub use program::Program;
 use resolve::{Layer, Reading};
 pub use survey::{Origin, Resolved, Survey, Values};
 pub use values::{Kind, Value};
-
-/// Where the environment is read from: [`std::env::var_os`], or a test's own.
-pub type Environment<'a> = dyn Fn(&str) -> Option<OsString> + 'a;
-
-/// The program is to end instead of starting.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Exit {
-    /// Exit status: 0 for help and version, 2 for a wrong command line, 1 for a wrong configuration, 255
-    /// where Nova's programs exit with -1
-    pub status: u8,
-    /// For standard output
-    pub stdout: String,
-    /// For standard error
-    pub stderr: String,
-}
-
-impl Exit {
-    /// What may be logged or passed on of the failure: a line of a file that cannot be parsed may hold a
-    /// password.
-    #[must_use]
-    pub fn complaint(&self) -> String {
-        let message = self.stderr.trim_end();
-        match message.split_once(": '") {
-            Some((what, _)) if message.starts_with("Failed to parse ") => what.to_owned(),
-            _ => message.to_owned(),
-        }
-    }
-
-    fn done(stdout: String) -> Self {
-        Self { status: 0, stdout, stderr: String::new() }
-    }
-
-    fn failed(status: u8, message: impl AsRef<str>) -> Self {
-        Self { status, stdout: String::new(), stderr: format!("{}\n", message.as_ref()) }
-    }
-
-    fn config(message: impl AsRef<str>) -> Self {
-        Self::failed(1, message)
-    }
-
-    fn usage(program: Program, message: &str) -> Self {
-        Self::failed(2, format!("{}{}: error: {message}", help::usage(program), program.name()))
-    }
-}
 
 /// Reads the configuration of the program that `argv` starts; `argv[0]` is its name.
 ///

@@ -1,0 +1,9 @@
+//! nova.conf and the command line.
+#![no_main]
+
+use consolegate::{console, secret, session};
+
+#[path = "../invariants/control/mod.rs"]
+mod control;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| control::config::config(data));
