@@ -20,7 +20,7 @@ use consolegate::engine::uring::UringEngine;
 use consolegate::engine::{Engine, PipeBudget, Worker, WorkerHandle, WorkerSettings, descriptors, listener};
 use consolegate::proto::http::UpgradePolicy;
 use consolegate::session::{
-    ComputeTlsSettings, LOG_TARGET, Limits, Security, Settings, TlsSettings, Workers,
+    ComputeTlsSettings, LOG_TARGET, Limits, Security, Settings, TlsSettings, VncSettings, Workers,
 };
 use consolegate::telemetry::log::{self, Logger};
 use consolegate::telemetry::metrics::metrics;
@@ -121,6 +121,14 @@ fn run(
         verify_host: config.compute_trust.as_ref().is_some_and(|trust| trust.verify_host),
         whole: config.whole_compute_tls,
     };
+    let vnc = VncSettings {
+        password: Arc::default(),
+        password_in_clear: config.vnc.password_in_clear,
+        rfb_33: config.vnc.rfb_33,
+    };
+    if let Some(path) = &config.vnc.password_file {
+        certificates.push(Certificates::for_vnc(path.clone(), Arc::clone(&vnc.password)));
+    }
     if let Some(trust) = &config.compute_trust {
         certificates.push(Certificates::for_computes(trust.clone(), Arc::clone(&compute_tls.connector)));
     }
@@ -155,7 +163,7 @@ fn run(
     drop(held);
 
     let shared = WorkerSettings {
-        settings: Arc::new(settings(config, limits, tls, compute_tls)),
+        settings: Arc::new(settings(config, limits, tls, compute_tls, vnc)),
         authorizer: control.authorizer(),
         numbers: Arc::new(AtomicU64::new(0)),
     };
@@ -270,7 +278,13 @@ fn announce(config: &Config, limits: &Limits, engine: EngineKind, tls: &TlsSetti
     info(&format!("  - proxying from {host}:{port} to None:None"));
 }
 
-fn settings(config: &Config, limits: Limits, tls: TlsSettings, compute_tls: ComputeTlsSettings) -> Settings {
+fn settings(
+    config: &Config,
+    limits: Limits,
+    tls: TlsSettings,
+    compute_tls: ComputeTlsSettings,
+    vnc: VncSettings,
+) -> Settings {
     let console_type = config.program.console_type();
     let defaults = Settings::for_console(console_type);
     Settings {
@@ -286,6 +300,7 @@ fn settings(config: &Config, limits: Limits, tls: TlsSettings, compute_tls: Comp
         proxy_protocol: config.proxy_protocol,
         tls,
         compute_tls,
+        vnc,
         upgrade: UpgradePolicy { strict: config.strict_upgrade },
         explain_refusals: config.explain_refusals,
         record: config.record.clone(),

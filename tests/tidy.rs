@@ -141,7 +141,7 @@ fn is_seam(path: &str) -> bool {
         ["session", name, ..] => name.starts_with(char::is_uppercase),
         ["proto", "http" | "bytes", ..] => true,
         // Some settings are the protocol machines' own types.
-        ["proto", "rfb", "AuthScheme", ..]
+        ["proto", "rfb", "AuthScheme" | "VncPassword" | "VncPasswordSlot", ..]
         | ["proto", "tls", "TlsAcceptor" | "TlsConnector", ..]
         | ["proto", "ws", "TextPolicy", ..] => true,
         ["proto", ..] | ["session"] => false,

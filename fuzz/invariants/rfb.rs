@@ -2,16 +2,18 @@
 //!
 //! Shared by the fuzz target `negotiation` and by the property tests in `tests/rfb/properties.rs`.
 
+use std::sync::Arc;
+
 use consolegate::proto::Side;
 use consolegate::proto::rfb::{
-    AuthScheme, COMPUTE_HELD_BYTES_MAX, Negotiation, Progress, ProtocolVersion, Residue, RfbError, Step,
-    TENANT_HELD_BYTES_MAX, Transmit,
+    AuthScheme, COMPUTE_HELD_BYTES_MAX, Extras, Negotiation, Progress, ProtocolVersion, Residue, RfbError,
+    Step, TENANT_HELD_BYTES_MAX, Transmit, VncPassword,
 };
 
 #[path = "rfb_model.rs"]
 mod model;
 
-/// What an operator may have listed, by the first byte of an input.
+/// What an operator may have listed, by the remainder of the first byte of an input.
 pub(crate) const SCHEMES: [&[AuthScheme]; 5] = [
     &[AuthScheme::None],
     &[AuthScheme::VeNCrypt, AuthScheme::None],
@@ -20,12 +22,31 @@ pub(crate) const SCHEMES: [&[AuthScheme]; 5] = [
     &[],
 ];
 
+/// What an operator may have decided, by the first byte of an input.
+#[derive(Clone)]
+pub(crate) struct Spoken {
+    pub(crate) schemes: &'static [AuthScheme],
+    pub(crate) extras: Extras,
+}
+
+impl Spoken {
+    /// How many there are: the first few go no further than Nova.
+    pub(crate) const COUNT: u8 = 20;
+
+    fn read(byte: u8) -> Self {
+        let (listed, extras) = (usize::from(byte) % SCHEMES.len(), usize::from(byte) / SCHEMES.len() % 4);
+        let password = VncPassword::new(b"secretpw").filter(|_| extras > 0).map(Arc::new);
+        let extras = Extras { password, password_in_clear: extras > 1, rfb_33: extras > 2 };
+        Self { schemes: SCHEMES[listed], extras }
+    }
+}
+
 /// One byte of an input that starts a chunk: this bit for the compute node, the others for the length.
 pub(crate) const FROM_COMPUTE: u8 = 0x80;
 
 /// A handshake's input: who sent what, in order.
 pub(crate) struct Schedule {
-    pub(crate) schemes: &'static [AuthScheme],
+    pub(crate) spoken: Spoken,
     pub(crate) chunks: Vec<(Side, Vec<u8>)>,
 }
 
@@ -54,7 +75,7 @@ pub(crate) enum End {
 /// Checks every invariant on one input: a byte for the schemes, then chunks behind their length.
 pub(crate) fn check(data: &[u8]) {
     let schedule = Schedule::read(data);
-    let seen = converse(schedule.schemes, &schedule.chunks);
+    let seen = converse(&schedule.spoken, &schedule.chunks);
     check_grammar(&seen);
     check_splits(&schedule, &seen);
     check_interleavings(&schedule, &seen);
@@ -80,7 +101,7 @@ fn check_splits(schedule: &Schedule, seen: &Conversation) {
         .iter()
         .flat_map(|(side, chunk)| chunk.iter().map(|byte| (*side, vec![*byte])))
         .collect();
-    assert_eq!(converse(schedule.schemes, &bytes), *seen, "byte by byte");
+    assert_eq!(converse(&schedule.spoken, &bytes), *seen, "byte by byte");
 
     let mut joined: Vec<(Side, Vec<u8>)> = Vec::new();
     for (side, chunk) in &schedule.chunks {
@@ -89,7 +110,7 @@ fn check_splits(schedule: &Schedule, seen: &Conversation) {
             _ => joined.push((*side, chunk.clone())),
         }
     }
-    assert_eq!(converse(schedule.schemes, &joined), *seen, "joined");
+    assert_eq!(converse(&schedule.spoken, &joined), *seen, "joined");
 }
 
 /// The same two streams in another order, and as the model reads them. Only streams that fit the
@@ -100,10 +121,10 @@ fn check_interleavings(schedule: &Schedule, seen: &Conversation) {
     if compute.len() > COMPUTE_HELD_BYTES_MAX || tenant.len() > TENANT_HELD_BYTES_MAX {
         return;
     }
-    assert_eq!(model::converse(schedule.schemes, &compute, &tenant), *seen, "the model");
+    assert_eq!(model::converse(&schedule.spoken, &compute, &tenant), *seen, "the model");
     let (compute, tenant) = ((Side::Compute, compute), (Side::Tenant, tenant));
-    assert_eq!(converse(schedule.schemes, &[compute.clone(), tenant.clone()]), *seen, "compute first");
-    assert_eq!(converse(schedule.schemes, &[tenant, compute]), *seen, "tenant first");
+    assert_eq!(converse(&schedule.spoken, &[compute.clone(), tenant.clone()]), *seen, "compute first");
+    assert_eq!(converse(&schedule.spoken, &[tenant, compute]), *seen, "tenant first");
 }
 
 /// An end of stream or a deadline behind every chunk: always a failure, and the last word.
@@ -112,7 +133,7 @@ fn check_ends(schedule: &Schedule) {
         for interruption in
             [Interruption::Ended(Side::Compute), Interruption::Ended(Side::Tenant), Interruption::TimedOut]
         {
-            let mut driven = Driven::new(schedule.schemes);
+            let mut driven = Driven::new(&schedule.spoken);
             // What an input leads to once the handshake is over does not matter here.
             let mut end = Ok(Progress::Continue);
             for (side, chunk) in &schedule.chunks[..len] {
@@ -151,8 +172,8 @@ enum Interruption {
 }
 
 /// Runs the machine over `chunks`, checking what must hold after each of them.
-pub(crate) fn converse(schemes: &[AuthScheme], chunks: &[(Side, Vec<u8>)]) -> Conversation {
-    let mut driven = Driven::new(schemes);
+pub(crate) fn converse(spoken: &Spoken, chunks: &[(Side, Vec<u8>)]) -> Conversation {
+    let mut driven = Driven::new(spoken);
     let mut end = None;
     for (side, chunk) in chunks {
         if let Some(End::Established { to_tenant, to_compute }) = &mut end {
@@ -201,8 +222,9 @@ struct Driven {
 }
 
 impl Driven {
-    fn new(schemes: &[AuthScheme]) -> Self {
-        Self { handshake: Negotiation::new(schemes), out: Vec::new(), inside: None }
+    fn new(spoken: &Spoken) -> Self {
+        let handshake = Negotiation::with_extras(spoken.schemes, spoken.extras.clone());
+        Self { handshake, out: Vec::new(), inside: None }
     }
 
     fn receive(&mut self, side: Side, chunk: &[u8]) -> Result<Progress, RfbError> {
@@ -213,7 +235,8 @@ impl Driven {
         match self.handshake.receive(side, chunk, &mut self.out)? {
             Progress::StartTls(wire) => {
                 assert_eq!(self.handshake.waiting_for(), Some(Step::Tls));
-                assert_eq!(self.out.last().map(|sent| sent.message.as_bytes()), Some(&[0, 0, 1, 4][..]));
+                let last = self.out.last().map(|sent| sent.message.as_bytes());
+                assert!(matches!(last, Some([0, 0, 1, 4 | 5])), "{last:?}");
                 self.inside = Some(wire);
                 Ok(Progress::Continue)
             }
@@ -254,25 +277,41 @@ fn check_grammar(seen: &Conversation) {
     check_compute_grammar(&seen.to_compute);
     check_tenant_grammar(&seen.to_tenant, established);
     if established {
-        let none = [b"RFB 003.008\n".to_vec(), vec![1]];
-        let vencrypt = [b"RFB 003.008\n".to_vec(), vec![19], vec![0, 2], vec![0, 0, 1, 4]];
-        assert!(seen.to_compute == none || seen.to_compute == vencrypt, "{:?}", seen.to_compute);
+        let messages: Vec<&[u8]> = seen.to_compute.iter().map(Vec::as_slice).collect();
+        let complete = match messages[..] {
+            [b"RFB 003.003\n", ref behind @ ..] => matches!(behind, [] | [[_, ..]]),
+            [_, [1]] | [_, [2], [_, ..]] | [_, [19], _, [0, 0, 1, 4]] | [_, [19], _, [0, 0, 1, 5], _] => true,
+            _ => false,
+        };
+        assert!(complete, "{messages:?}");
         assert_eq!(seen.to_tenant.last(), Some(&vec![0; 4]));
     }
 }
 
-/// Our version, then one type that is spoken here, or 0 to give up; behind `VeNCrypt` its version and `X509None`.
-/// Never a byte of the tenant's.
+/// Our version, then one type that is spoken here, or 0 to give up; behind `VeNCrypt` its version and a sub-type; the
+/// answer to a challenge. Never a byte of the tenant's.
 fn check_compute_grammar(messages: &[Vec<u8>]) {
     let messages: Vec<&[u8]> = messages.iter().map(Vec::as_slice).collect();
     let legal = match messages[..] {
-        [] | [b"RFB 003.008\n"] | [b"RFB 003.008\n", [0 | 1]] => true,
-        [b"RFB 003.008\n", [19], ref behind @ ..] => {
-            matches!(behind, [] | [[0, 2]] | [[0, 2], [0, 0, 1, 4]])
-        }
+        [] => true,
+        [b"RFB 003.003\n", ref behind @ ..] => behind.is_empty() || is_answer(behind),
+        [b"RFB 003.007\n" | b"RFB 003.008\n", ref behind @ ..] => match behind {
+            [] | [[0..=2]] => true,
+            [[2], behind @ ..] => is_answer(behind),
+            [[19], behind @ ..] => match behind {
+                [] | [[0, 2]] | [[0, 2], [0, 0, 1, 4 | 5]] => true,
+                [[0, 2], [0, 0, 1, 5], behind @ ..] => is_answer(behind),
+                _ => false,
+            },
+            _ => false,
+        },
         _ => false,
     };
     assert!(legal, "{messages:?}");
+}
+
+fn is_answer(messages: &[&[u8]]) -> bool {
+    matches!(messages, [answer] if answer.len() == 16)
 }
 
 /// Our version, then None alone or a refusal, then a result: 0 if and only if both sides agreed.
@@ -313,7 +352,7 @@ impl Schedule {
             chunks.push((side, chunk.to_vec()));
             rest = behind;
         }
-        Self { schemes: SCHEMES[usize::from(first) % SCHEMES.len()], chunks }
+        Self { spoken: Spoken::read(first), chunks }
     }
 
     fn stream(&self, side: Side) -> Vec<u8> {

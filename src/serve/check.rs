@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use std::{env, fs};
 
 use consolegate::control::PortCheck;
+use consolegate::control::certs::vnc_password;
 use consolegate::control::config::{self, Config, DEFAULT, Exit, OWN, Value};
 use consolegate::control::rpc;
 use consolegate::control::sql::CellDatabase;
@@ -89,6 +90,10 @@ impl<W: Write> Report<W> {
         if let Some(trust) = &config.compute_trust {
             let found = trust.load().map(|_| trust.authorities.display().to_string());
             self.line("certificates for computes", found.map_err(|why| why.to_string()));
+        }
+        if let Some(path) = &config.vnc.password_file {
+            let found = vnc_password(path).map(|_| path.display().to_string());
+            self.line("VNC password", found.map_err(|why| why.to_string()));
         }
         match log::examine(&config.log) {
             Ok(warnings) => {

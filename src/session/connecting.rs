@@ -135,9 +135,15 @@ pub(super) fn secure(
     }
     let residue = Residue { to_tenant: Some(residue), to_compute: early.bytes };
     let phase = match &cx.settings.security {
-        Security::Rfb(schemes) => {
-            Securing::start(cx, tenant, compute, Negotiation::new(schemes), info, residue, out)
-        }
+        Security::Rfb(schemes) => Securing::start(
+            cx,
+            tenant,
+            compute,
+            Negotiation::with_extras(schemes, cx.settings.vnc.extras()),
+            info,
+            residue,
+            out,
+        ),
         Security::None => Relay::start(cx, tenant, compute, info, residue, out),
     };
     match early.end {

@@ -70,7 +70,9 @@ use opening::{Opened, Opening};
 pub use phase::PHASE_NAMES;
 use phase::Phase;
 pub use recording::RecordStream;
-pub use settings::{ComputeTlsSettings, InvalidNetwork, Network, Security, Settings, TlsSettings};
+pub use settings::{
+    ComputeTlsSettings, InvalidNetwork, Network, Security, Settings, TlsSettings, VncSettings,
+};
 
 /// The logger name of Nova's session lines; log pipelines select on it.
 pub const LOG_TARGET: &str = "nova.console.websocketproxy";

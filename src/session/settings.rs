@@ -10,7 +10,7 @@ use thiserror::Error;
 use super::limits::Limits;
 use crate::console::ConsoleType;
 use crate::proto::http::{OriginPolicy, UpgradePolicy};
-use crate::proto::rfb::AuthScheme;
+use crate::proto::rfb::{AuthScheme, Extras, VncPasswordSlot};
 use crate::proto::tls::{NoTls, TlsAcceptor, TlsConnector, TlsLayer};
 use crate::proto::ws::TextPolicy;
 
@@ -38,6 +38,8 @@ pub struct Settings {
     pub tls: TlsSettings,
     /// TLS towards compute nodes
     pub compute_tls: ComputeTlsSettings,
+    /// What is spoken with VNC servers beyond what Nova speaks
+    pub vnc: VncSettings,
     /// `[consolegate] strict_upgrade`
     pub upgrade: UpgradePolicy,
     /// `[consolegate] explain_refusals`: a Close code and reason on refusals
@@ -78,6 +80,25 @@ impl ComputeTlsSettings {
     /// The client's end of a connection to `host`, as the token names it.
     pub(super) fn connect(&self, host: &str) -> Result<TlsLayer, NoTls> {
         self.connector.connect(self.verify_host.then_some(host))
+    }
+}
+
+/// What is spoken with VNC servers beyond what Nova speaks.
+#[derive(Clone, Debug, Default)]
+pub struct VncSettings {
+    /// What is in `[consolegate] vnc_password_file` now
+    pub password: Arc<VncPasswordSlot>,
+    /// `[consolegate] vnc_password_in_clear`
+    pub password_in_clear: bool,
+    /// `[consolegate] allow_rfb_33`
+    pub rfb_33: bool,
+}
+
+impl VncSettings {
+    /// The same for one session.
+    pub(super) fn extras(&self) -> Extras {
+        let Self { password, password_in_clear, rfb_33 } = self;
+        Extras { password: password.get(), password_in_clear: *password_in_clear, rfb_33: *rfb_33 }
     }
 }
 
@@ -170,6 +191,7 @@ impl Settings {
             proxy_protocol: false,
             tls: TlsSettings::default(),
             compute_tls: ComputeTlsSettings::default(),
+            vnc: VncSettings::default(),
             upgrade: UpgradePolicy::default(),
             explain_refusals: false,
             record: None,

@@ -388,9 +388,14 @@ pub const ROWS: &[Row] = &[
         "When the certificate for browsers expires, since 1970; 0 without one",
         |metrics, to| to.gauge(metrics.cert_not_after.get()),
     ),
-    row("cert_reload", Kind::Counter, "", &["result"], "Certificates read anew", |metrics, to| {
-        to.counters(&[], |outcome: Outcome| metrics.cert_reload.of(outcome).get())
-    }),
+    row(
+        "cert_reload",
+        Kind::Counter,
+        "",
+        &["result"],
+        "Certificates and the VNC password read anew",
+        |metrics, to| to.counters(&[], |outcome: Outcome| metrics.cert_reload.of(outcome).get()),
+    ),
     row(
         "accept_pauses",
         Kind::Counter,

@@ -29,24 +29,27 @@ function credentials(conf, of) {
 }
 
 describe('TLS to the compute node as docs/TLS.md has it', () => {
-  let dir; let rollOut; let strict; let whole; let secured; let plain;
+  let dir; let rollOut; let strict; let password; let whole; let secured; let plain; let asking;
 
   before(async () => {
     dir = mkdtempSync(path.join(os.tmpdir(), 'consolegate-vencrypt-'));
     mkdirSync(path.join(dir, 'pki'));
     const commands = blocks('sh', dir);
-    assert.equal(commands.length, 7);
+    assert.equal(commands.length, 8);
     await run('sh', ['-euc', `cd '${dir}'\n${commands.join('\n')}`]);
     const settings = blocks('ini', dir);
-    assert.equal(settings.length, 5);
-    const [libvirt, others] = [settings[0], settings[3]];
-    [, rollOut, strict, , whole] = settings;
+    assert.equal(settings.length, 6);
+    const [libvirt, others] = [settings[0], settings[4]];
+    [, rollOut, strict, password, , whole] = settings;
     const spice = /^spice_tls = 1\nspice_tls_x509_cert_dir = "(.*)"/m.exec(others)[1];
     const tls = { vnc: credentials(libvirt, 'vnc'), serial: credentials(others, 'chardev'), spice };
     mkdirSync(path.join(dir, 'secured'));
     mkdirSync(path.join(dir, 'plain'));
     secured = await bootGuest(path.join(dir, 'secured'), 'std', tls);
     plain = await bootGuest(path.join(dir, 'plain'));
+    mkdirSync(path.join(dir, 'asking'));
+    asking = await bootGuest(path.join(dir, 'asking'), 'std', { vnc: tls.vnc, password: true });
+    await asking.monitor.execute('set_password', { protocol: 'vnc', password: 'secretpw' });
     await run('openssl', ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-subj', '/CN=localhost', '-days', '2',
       '-keyout', path.join(dir, 'https.pem'), '-out', path.join(dir, 'https.crt')]);
   });
@@ -54,6 +57,7 @@ describe('TLS to the compute node as docs/TLS.md has it', () => {
   after(async () => {
     await secured?.stop();
     await plain?.stop();
+    await asking?.stop();
     rmSync(dir, { recursive: true, force: true });
   });
 
@@ -99,6 +103,14 @@ describe('TLS to the compute node as docs/TLS.md has it', () => {
       assert.deepEqual(await plain.monitor.vncClients(), []);
     });
     await withConsole(secured, settings, (tab) => untilShown(tab.page, secured.monitor));
+  });
+
+  it('shows a guest that wants a password under TLS, which the page is not asked for', async () => {
+    await withConsole(asking, `${rollOut}\n${password}`, async (tab, proxy) => {
+      await untilShown(tab.page, asking.monitor);
+      assert.deepEqual((await asking.monitor.execute('query-vnc')).auth, 'vencrypt+x509+vnc');
+      assert.ok(!proxy.output().includes('secretpw'));
+    });
   });
 
   it('shows a guest whose SPICE server is spoken to on its port for TLS alone', async () => {

@@ -1,8 +1,9 @@
 //! A real QEMU whose console is behind TLS if need be, and a relay before it that writes down the wire.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::{self, JoinHandle};
@@ -22,17 +23,42 @@ impl Guest {
     /// Stopped at its first instruction, with a screen behind VeNCrypt. `credentials` goes behind
     /// `tls-creds-x509,id=tls,endpoint=server,dir=FOLDER,`.
     pub(crate) fn start(folder: &Path, credentials: &str) -> Self {
-        Self::screen(folder, ",tls-creds=tls", Some(credentials))
+        Self::screen(folder, ",tls-creds=tls", Some(credentials), &[])
     }
 
     /// The same for anyone who can reach it.
     #[allow(dead_code, reason = "for tests/empty_root_real.rs")]
     pub(crate) fn open(folder: &Path) -> Self {
-        Self::screen(folder, "", None)
+        Self::screen(folder, "", None, &[])
+    }
+
+    /// A screen that wants a password, which there is none of yet. `credentials` as above; without, all of it is in
+    /// the clear.
+    pub(crate) fn wanting_a_password(folder: &Path, credentials: Option<&str>) -> Self {
+        let display = if credentials.is_some() { ",password=on,tls-creds=tls" } else { ",password=on" };
+        let monitor = format!("unix:{},server=on,wait=off", folder.join("qmp").display());
+        Self::screen(folder, display, credentials, &["-qmp", &monitor])
+    }
+
+    /// Sets that password, as libvirt does.
+    pub(crate) fn set_password(folder: &Path, password: &str) {
+        let monitor = UnixStream::connect(folder.join("qmp")).unwrap();
+        let mut answers = BufReader::new(monitor.try_clone().unwrap()).lines();
+        let set = format!(
+            r#"{{"execute":"set_password","arguments":{{"protocol":"vnc","password":"{password}"}}}}"#
+        );
+        let mut monitor = &monitor;
+        answers.next().unwrap().unwrap();
+        for command in [r#"{"execute":"qmp_capabilities"}"#, &set] {
+            writeln!(monitor, "{command}").unwrap();
+            // Events come when they like.
+            let answer = answers.by_ref().map(Result::unwrap).find(|line| !line.contains(r#""event": "#));
+            assert!(answer.as_ref().unwrap().starts_with(r#"{"return""#), "{answer:?}");
+        }
     }
 
     /// `display` goes behind the address of the VNC server.
-    fn screen(folder: &Path, display: &str, credentials: Option<&str>) -> Self {
+    fn screen(folder: &Path, display: &str, credentials: Option<&str>, more: &[&str]) -> Self {
         // QEMU counts its displays from there.
         let port = loop {
             let port = program::free_port();
@@ -42,7 +68,7 @@ impl Guest {
         };
         let display = format!("127.0.0.1:{}{display}", port - 5_900);
         let screen = ["-vga", "std", "-S", "-name", "instance-0000002a", "-vnc", &display];
-        Self::run(folder, port, credentials, &screen).listening()
+        Self::run(folder, port, credentials, &[&screen, more].concat()).listening()
     }
 
     /// The echo guest of `tests/guest`, whose first serial port listens for TLS. `credentials` as above.

@@ -6,13 +6,18 @@ use super::client::{Client, End};
 
 /// Negotiates, looks at QEMU's screen until all of it has come, and closes.
 pub(crate) fn see_the_screen<S: Read + Write>(client: &mut Client<S>) {
+    see_the_screen_of(client, "QEMU (instance-0000002a)");
+}
+
+/// The same with a server that calls its screen `name`.
+pub(crate) fn see_the_screen_of<S: Read + Write>(client: &mut Client<S>, name: &str) {
     client.rfb_handshake();
     client.frame(2, &[1]);
     let mut stream = Console { client, bytes: Vec::new() };
     let server_init = stream.take(24);
     let size = [&server_init[..2], &server_init[2..4]].map(|two| u16::from_be_bytes(two.try_into().unwrap()));
     let name_len = u32::from_be_bytes(server_init[20..].try_into().unwrap());
-    assert_eq!(stream.take(name_len as usize), b"QEMU (instance-0000002a)");
+    assert_eq!(stream.take(name_len as usize), name.as_bytes());
     // All of it, raw.
     let [width, height] = size;
     let request = [&[3, 0, 0, 0, 0, 0][..], &width.to_be_bytes(), &height.to_be_bytes()].concat();

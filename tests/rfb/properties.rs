@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use crate::invariants::{self, FROM_COMPUTE};
+use crate::invariants::{self, FROM_COMPUTE, Spoken};
 
 const VERSION: &[u8] = b"RFB 003.008\n";
 
@@ -11,6 +11,7 @@ fn version() -> impl Strategy<Value = Vec<u8>> {
         12 => Just(VERSION.to_vec()),
         1 => (0u16..1000, 0u16..1000).prop_map(|(major, minor)| format!("RFB {major:03}.{minor:03}\n").into_bytes()),
         1 => Just(b"RFB 003.889\n".to_vec()),
+        3 => prop::sample::select(&["RFB 003.003\n", "RFB 003.006\n", "RFB 003.007\n"]).prop_map(|old| old.as_bytes().to_vec()),
         1 => prop::collection::vec(any::<u8>(), 12),
     ]
 }
@@ -31,12 +32,20 @@ fn reason() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn security_types() -> impl Strategy<Value = Vec<u8>> {
-    let number = prop_oneof![3 => Just(1u8), 2 => Just(19u8), 2 => any::<u8>()];
+    let number = prop_oneof![3 => Just(1u8), 2 => Just(2u8), 2 => Just(19u8), 2 => any::<u8>()];
     prop_oneof![
         6 => prop::collection::vec(number, 1..6).prop_map(|list| [&[u8::try_from(list.len()).unwrap()][..], &list].concat()),
         1 => Just([&[255][..], &[13; 254], &[1]].concat()),
         2 => reason().prop_map(|reason| [&[0][..], &reason].concat()),
+        // As 3.3 has it.
+        2 => prop_oneof![3 => 1u32..3, 1 => any::<u32>()].prop_map(|number| number.to_be_bytes().to_vec()),
+        1 => reason().prop_map(|reason| [&[0; 4][..], &reason].concat()),
     ]
+}
+
+/// A challenge where one may be due, and often none.
+fn challenge() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![3 => Just(vec![]), 1 => prop::collection::vec(any::<u8>(), 16)]
 }
 
 fn security_result() -> impl Strategy<Value = Vec<u8>> {
@@ -50,7 +59,7 @@ fn security_result() -> impl Strategy<Value = Vec<u8>> {
 /// `VeNCrypt` from the choice of the type to TLS.
 fn vencrypt() -> impl Strategy<Value = Vec<u8>> {
     let mostly = |right: &[u8]| prop_oneof![12 => Just(right.to_vec()), 1 => prop::collection::vec(any::<u8>(), right.len())];
-    let number = prop_oneof![3 => Just(260u32), 2 => 256u32..268, 1 => any::<u32>()];
+    let number = prop_oneof![3 => Just(260u32), 3 => Just(261u32), 2 => 256u32..268, 1 => any::<u32>()];
     let subtypes = prop::collection::vec(number, 0..6).prop_map(|list| {
         let numbers = list.iter().flat_map(|number| number.to_be_bytes());
         [u8::try_from(list.len()).unwrap()].into_iter().chain(numbers).collect()
@@ -62,10 +71,30 @@ fn vencrypt() -> impl Strategy<Value = Vec<u8>> {
         .prop_map(|(a, b, c, d, e)| [a, b, c, d, e].concat())
 }
 
+/// What Nova does not speak, without a fault up to the result.
+fn beyond_nova() -> impl Strategy<Value = Vec<u8>> {
+    let old = |version: &str, security: &[u8]| [version.as_bytes(), security].concat();
+    let x509vnc = old("RFB 003.008\n", b"\x01\x13\0\x02\0\x01\0\0\x01\x05\x01");
+    let password = prop::sample::select(vec![
+        old("RFB 003.003\n", &[0, 0, 0, 2]),
+        old("RFB 003.007\n", &[2, 1, 2]),
+        old("RFB 003.008\n", &[1, 2]),
+        x509vnc,
+    ]);
+    let challenge = prop::collection::vec(any::<u8>(), 16);
+    let none = prop::sample::select(vec![old("RFB 003.005\n", &[0, 0, 0, 1]), old("RFB 003.007\n", &[1, 1])]);
+    prop_oneof![
+        2 => (password, challenge, security_result()).prop_map(|(a, b, c)| [a, b, c].concat()),
+        1 => none,
+    ]
+}
+
 fn compute_stream() -> impl Strategy<Value = Vec<u8>> {
     let tail = prop::collection::vec(any::<u8>(), 0..40);
     let security = prop_oneof![security_types(), vencrypt()];
-    (version(), security, security_result(), tail).prop_map(|(a, b, c, d)| [a, b, c, d].concat())
+    let any = (version(), security, challenge(), security_result(), tail)
+        .prop_map(|(a, b, c, d, e)| [a, b, c, d, e].concat());
+    prop_oneof![4 => any, 1 => beyond_nova()]
 }
 
 fn tenant_stream() -> impl Strategy<Value = Vec<u8>> {
@@ -77,20 +106,23 @@ fn tenant_stream() -> impl Strategy<Value = Vec<u8>> {
 /// Two streams, the lengths to cut them at and whose turn it is, as an input for the invariants.
 fn schedule() -> impl Strategy<Value = Vec<u8>> {
     let turns = prop::collection::vec((any::<bool>(), 1usize..30), 0..24);
-    (0u8..5, compute_stream(), tenant_stream(), turns).prop_map(|(schemes, compute, tenant, turns)| {
-        let mut data = vec![schemes];
-        let (mut compute, mut tenant) = (&compute[..], &tenant[..]);
-        // What the turns leave over follows at the end.
-        let rest = [(true, 100); 12].into_iter().chain([(false, 100)]);
-        for (from_compute, len) in turns.into_iter().chain(rest) {
-            let (stream, tag) = if from_compute { (&mut compute, FROM_COMPUTE) } else { (&mut tenant, 0) };
-            let (chunk, behind) = stream.split_at(len.min(stream.len()));
-            *stream = behind;
-            data.push(tag | u8::try_from(chunk.len()).unwrap());
-            data.extend(chunk);
-        }
-        data
-    })
+    (0..Spoken::COUNT, compute_stream(), tenant_stream(), turns).prop_map(
+        |(schemes, compute, tenant, turns)| {
+            let mut data = vec![schemes];
+            let (mut compute, mut tenant) = (&compute[..], &tenant[..]);
+            // What the turns leave over follows at the end.
+            let rest = [(true, 100); 12].into_iter().chain([(false, 100)]);
+            for (from_compute, len) in turns.into_iter().chain(rest) {
+                let (stream, tag) =
+                    if from_compute { (&mut compute, FROM_COMPUTE) } else { (&mut tenant, 0) };
+                let (chunk, behind) = stream.split_at(len.min(stream.len()));
+                *stream = behind;
+                data.push(tag | u8::try_from(chunk.len()).unwrap());
+                data.extend(chunk);
+            }
+            data
+        },
+    )
 }
 
 proptest! {
@@ -139,13 +171,19 @@ fn schedules_reach_every_end() {
 
     let mut runner = TestRunner::deterministic();
     let mut ends = BTreeMap::<&str, u32>::new();
-    for _ in 0..600 {
+    for _ in 0..3_000 {
         let schedule = Schedule::read(&schedule().new_tree(&mut runner).unwrap().current());
-        let seen = converse(schedule.schemes, &schedule.chunks);
+        let seen = converse(&schedule.spoken, &schedule.chunks);
         let end = match seen.end {
             End::Waiting(_) => "waiting",
-            End::Established { .. } if seen.to_compute.len() == 4 => "established inside TLS",
-            End::Established { .. } => "established",
+            End::Established { .. } => match &seen.to_compute[..] {
+                [version, ..] if version == b"RFB 003.003\n" => "established in 3.3",
+                [version, ..] if version == b"RFB 003.007\n" => "established in 3.7",
+                [_, kind, _] if *kind == [2] => "established with a password",
+                [_, _, _, _] => "established inside TLS",
+                [_, _, _, _, _] => "established with a password inside TLS",
+                _ => "established",
+            },
             End::Failed(kind) => kind,
         };
         *ends.entry(end).or_default() += 1;
@@ -162,6 +200,10 @@ fn schedules_reach_every_end() {
         "ven-version",
         "ven-subtype",
         "established inside TLS",
+        "established with a password",
+        "established with a password inside TLS",
+        "established in 3.3",
+        "established in 3.7",
     ] {
         assert!(ends.get(end) >= Some(&5), "{end} is hardly reached: {ends:?}");
     }

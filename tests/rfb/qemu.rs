@@ -1,7 +1,7 @@
 //! Conversations with QEMU 7.2, with our client role in place of the recorded client.
 
 use consolegate::proto::Side;
-use consolegate::proto::rfb::{AuthScheme, Negotiation, Progress};
+use consolegate::proto::rfb::{AuthScheme, Extras, Negotiation, Progress, VncPassword};
 
 use crate::vectors;
 
@@ -116,7 +116,7 @@ const CASES: &[(&str, Sent, &str)] = &[
 #[test]
 fn recorded_servers_get_the_recorded_bytes_or_the_listed_ones() {
     for (name, expected, end) in CASES {
-        let replay = replay(name);
+        let replay = replay(name, Extras::default(), None);
         assert_eq!(replay.end, *end, "{name}");
         match expected {
             Sent::Same => assert_eq!(replay.sent, replay.recorded, "{name}"),
@@ -125,6 +125,59 @@ fn recorded_servers_get_the_recorded_bytes_or_the_listed_ones() {
                 assert_ne!(replay.sent, replay.recorded, "{name}: no difference to list");
             }
         }
+    }
+}
+
+fn password(password: &str) -> Extras {
+    let password = VncPassword::new(password.as_bytes()).map(std::sync::Arc::new);
+    Extras { password, password_in_clear: true, rfb_33: false }
+}
+
+#[test]
+fn recorded_servers_that_want_a_password_get_the_recorded_bytes() {
+    for (name, said, end) in [
+        ("vncauth-38-ok", "secretpw", "established"),
+        ("vncauth-38-bad", "wrongpwd", "auth-failed"),
+        ("x509vnc-ok", "secretpw", "established"),
+        ("x509vnc-bad", "wrongpwd", "auth-failed"),
+    ] {
+        let replay = replay(name, password(said), None);
+        assert_eq!((replay.end, replay.sent), (end, replay.recorded), "{name}");
+    }
+    // Without a password of its own it refuses any.
+    assert_eq!(replay("vncauth-unset", password("secretpw"), None).end, "auth-failed");
+    // In the clear the password is for those who have allowed that.
+    let extras = Extras { password_in_clear: false, ..password("secretpw") };
+    let replay = replay("vncauth-38-ok", extras, None);
+    assert_eq!((replay.end, replay.sent.as_slice()), ("no-common-type", V3_8_ABORT));
+}
+
+/// QEMU offers 3.8 and serves what is asked for. Older servers offer what they have: that one message is replaced, and all
+/// that follows is as recorded.
+#[test]
+fn recorded_conversations_in_3_3_and_3_7_go_on_as_recorded_with_servers_that_offer_no_more() {
+    let rfb_33 = |said| Extras { rfb_33: true, ..password(said) };
+    for (name, offered, said, end) in [
+        ("none-33", b"RFB 003.003\n", "", "established"),
+        ("vncauth-33-ok", b"RFB 003.003\n", "secretpw", "established"),
+        ("vncauth-33-bad", b"RFB 003.003\n", "wrongpwd", "auth-failed"),
+        ("vencrypt-version-rfb33", b"RFB 003.003\n", "", "refused"),
+        ("none-37", b"RFB 003.007\n", "", "established"),
+        ("vncauth-37-ok", b"RFB 003.007\n", "secretpw", "established"),
+        ("vncauth-37-bad", b"RFB 003.007\n", "wrongpwd", "auth-failed"),
+    ] {
+        let played = replay(name, rfb_33(said), Some(offered));
+        assert_eq!(played.end, end, "{name}");
+        // Of a refusal the tenant is told at once, and its early byte goes nowhere.
+        assert_eq!(played.sent, played.recorded, "{name}");
+        let refused = replay(name, Extras { rfb_33: false, ..rfb_33(said) }, Some(offered));
+        assert_eq!((refused.end, refused.sent.as_slice()), ("version", b"".as_slice()), "{name}");
+    }
+    for offered in [b"RFB 003.004\n", b"RFB 003.005\n", b"RFB 003.006\n"] {
+        assert_eq!(replay("none-33", rfb_33(""), Some(offered)).end, "established");
+    }
+    for offered in [b"RFB 003.000\n", b"RFB 003.002\n", b"RFB 002.003\n", b"RFB 000.000\n"] {
+        assert_eq!(replay("none-33", rfb_33(""), Some(offered)).end, "version");
     }
 }
 
@@ -146,10 +199,11 @@ struct Replay {
     end: &'static str,
 }
 
-/// Plays QEMU's bytes and events, with a tenant that has said everything in advance.
-fn replay(name: &str) -> Replay {
+/// Plays QEMU's bytes and events, with a tenant that has said everything in advance. `offered` is said in place of
+/// QEMU's version.
+fn replay(name: &str, extras: Extras, mut offered: Option<&[u8; 12]>) -> Replay {
     let capture = vectors::read(&format!("qemu-{name}.json"));
-    let mut negotiation = Negotiation::new(&[AuthScheme::VeNCrypt, AuthScheme::None]);
+    let mut negotiation = Negotiation::with_extras(&[AuthScheme::VeNCrypt, AuthScheme::None], extras);
     let mut out = Vec::new();
     let mut recorded = Vec::new();
     let mut to_tenant = Vec::new();
@@ -169,8 +223,11 @@ fn replay(name: &str) -> Replay {
             }
             ("s2c", Some(hex), _) if end == Some("established") => to_tenant.extend(vectors::bytes(hex)),
             ("s2c", ..) if end.is_some() => {}
-            ("s2c", Some(hex), _) => match negotiation.receive(Side::Compute, &vectors::bytes(hex), &mut out)
-            {
+            ("s2c", Some(hex), _) => match negotiation.receive(
+                Side::Compute,
+                &offered.take().map_or_else(|| vectors::bytes(hex), |offered| offered.to_vec()),
+                &mut out,
+            ) {
                 Ok(Progress::Continue) => {}
                 Ok(Progress::StartTls(early)) => {
                     assert!(early.is_empty(), "{name}: QEMU waits for our hello")

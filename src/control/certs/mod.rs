@@ -1,4 +1,4 @@
-//! Certificates, for browsers and towards compute nodes: read from their files, and read again when they change.
+//! Certificates, for browsers and towards compute nodes, and the password of VNC servers: read from their files, and read again when they change.
 //!
 //! Nova reads the files for each connection (websockify `websockifyserver.py`, `do_handshake`;
 //! `nova/console/rfb/authvencrypt.py`), so renewing them takes no restart. Here they are looked at once a second,
@@ -7,6 +7,7 @@
 mod ciphers;
 mod client;
 mod computes;
+mod password;
 mod pem;
 mod validity;
 mod watch;
@@ -23,6 +24,7 @@ use thiserror::Error;
 pub use self::ciphers::{Ciphers, NoCipherLeft};
 pub(super) use self::client::client_of;
 pub use self::computes::ComputeTrust;
+pub use self::password::vnc_password;
 use self::pem::unusable;
 pub(super) use self::pem::{certificates, private_key};
 pub use self::watch::Certificates;

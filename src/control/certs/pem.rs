@@ -20,7 +20,7 @@ const FILE_BYTES_MAX: u64 = 4 << 20;
 pub(in crate::control) fn certificates(
     path: &Path,
 ) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
-    let pem = read(path)?;
+    let pem = read(path, FILE_BYTES_MAX)?;
     let all: Vec<_> = CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>().unwrap_or_default();
     if all.is_empty() { Err(missing(path, "certificate")) } else { Ok(all) }
 }
@@ -31,18 +31,18 @@ pub(in crate::control) fn certificates(
 ///
 /// As [`certificates`].
 pub(in crate::control) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, CertificateError> {
-    PrivateKeyDer::from_pem_slice(&read(path)?).map_err(|_| missing(path, "private key without a passphrase"))
+    PrivateKeyDer::from_pem_slice(&read(path, FILE_BYTES_MAX)?)
+        .map_err(|_| missing(path, "private key without a passphrase"))
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, CertificateError> {
+/// The contents of a file that is no longer than `bytes_max`. Blocks.
+pub(super) fn read(path: &Path, bytes_max: u64) -> Result<Vec<u8>, CertificateError> {
     let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes));
+    let read = File::open(path).and_then(|file| file.take(bytes_max + 1).read_to_end(&mut bytes));
     let path = || path.display().to_string();
     match read {
         Err(source) => Err(CertificateError::Unreadable { path: path(), source }),
-        Ok(len) if len as u64 > FILE_BYTES_MAX => {
-            Err(CertificateError::TooLong { path: path(), bytes_max: FILE_BYTES_MAX })
-        }
+        Ok(len) if len as u64 > bytes_max => Err(CertificateError::TooLong { path: path(), bytes_max }),
         Ok(_) => Ok(bytes),
     }
 }

@@ -30,7 +30,7 @@ mod uri;
 mod values;
 
 use argv::{Event, Stop};
-pub use checked::{Config, IoEngine, Listen, ProcessSettings};
+pub use checked::{Config, IoEngine, Listen, ProcessSettings, VncConfig};
 pub use exit::{Environment, Exit};
 pub use options::{DEFAULT, Default, Effect, Fact, Flag, OWN, OptionDef, find, options};
 pub use program::Program;

@@ -62,10 +62,12 @@ pub enum RfbError {
         answer: u8,
     },
     /// No sub-type that the compute node offers can be used.
-    #[error("compute offered the VeNCrypt sub-types {offered}; usable: {}", Subtype::X509_NONE)]
+    #[error("compute offered the VeNCrypt sub-types {offered}; usable: {}{}", Subtype::X509_NONE, and_vnc(*with_password))]
     NoCommonSubtype {
         /// What it offers
         offered: Subtypes,
+        /// Whether there is a password for those that want one
+        with_password: bool,
     },
     /// The compute node did not take the sub-type, which it had offered.
     #[error("compute refused the VeNCrypt sub-type {chosen}")]
@@ -116,6 +118,10 @@ pub enum RfbError {
     /// The handshake has ended before, well or badly, and takes no more input.
     #[error("the handshake is over and takes no more input")]
     Over,
+}
+
+fn and_vnc(with_password: bool) -> String {
+    if with_password { format!(", {}", Subtype::X509_VNC) } else { String::new() }
 }
 
 impl RfbError {

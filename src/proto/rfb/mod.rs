@@ -13,7 +13,7 @@
 //!
 //! Out of scope here: the time limits themselves (the session keeps the clock and reports
 //! [`Negotiation::timed_out`]), WebSocket framing (each [`Transmit`] to the tenant is one message), and
-//! hypervisors or tenants that speak only RFB 3.3 or 3.7, which Nova refuses as well.
+//! tenants that speak only RFB 3.3 or 3.7, which Nova refuses as well.
 
 mod compute;
 mod error;
@@ -28,10 +28,13 @@ mod step;
 mod tenant;
 mod vencrypt;
 mod version;
+mod vncauth;
 
 pub use error::RfbError;
 pub use message::{Message, Transmit};
-pub use negotiation::{COMPUTE_HELD_BYTES_MAX, Negotiation, TENANT_EARLY_BYTES_MAX, TENANT_HELD_BYTES_MAX};
+pub use negotiation::{
+    COMPUTE_HELD_BYTES_MAX, Extras, Negotiation, TENANT_EARLY_BYTES_MAX, TENANT_HELD_BYTES_MAX,
+};
 pub use note::Note;
 pub use progress::{Progress, Residue};
 pub use reason::{REASON_BYTES_MAX, Reason};
@@ -39,3 +42,4 @@ pub use security::{AuthScheme, SecurityType, SecurityTypes};
 pub use step::Step;
 pub use vencrypt::{Subtype, Subtypes};
 pub use version::ProtocolVersion;
+pub use vncauth::{VncPassword, VncPasswordSlot};

@@ -12,9 +12,14 @@
 //!  Subtypes        compute: count, sub-types  compute: the sub-type
 //!  SubtypeAnswer   compute: 01
 //!  Tls             the session's business, which says when it is done
+//!  VncChallenge    compute: 16 bytes          compute: 16 bytes        (VNC authentication, X509Vnc)
 //!  SecurityResult  compute: 00000000          tenant:  00000000
 //!  FailureReason   compute: length, text      tenant:  result, length, text: failed
 //! ```
+//!
+//! Compute nodes older than 3.8 are asked for 3.7 or 3.3 where that is allowed ([`Extras`]). Until 3.7 there is no
+//! reason behind a bad result, and with type None no result at all; in 3.3 the compute node sends one type, as four
+//! bytes, and is not answered. The tenant sees 3.8 in any case.
 //!
 //! Each step waits for one side, and what the other side sends meanwhile waits in its inbox. So the
 //! outcome depends on what each side sent and not on how the two streams were interleaved, and three
@@ -28,21 +33,25 @@
 
 use std::fmt;
 use std::mem;
+use std::sync::Arc;
 
 use crate::proto::Side;
 
-use super::compute::{self, Answer};
 use super::error::RfbError;
 use super::inbox::Inbox;
 use super::message::Transmit;
 use super::note::Note;
 use super::progress::{Progress, Residue};
-use super::reason::{Reason, ReasonReader};
-use super::security::{AuthScheme, AuthSchemes, SecurityType, SecurityTypes};
+use super::security::{AuthScheme, AuthSchemes};
 use super::step::Step;
 use super::tenant;
-use super::vencrypt::{self, Subtype};
+use super::vencrypt::Subtype;
 use super::version::ProtocolVersion;
+use super::vncauth::VncPassword;
+
+mod turns;
+
+use turns::{State, Turn};
 
 /// How many unread bytes of the compute node are kept. The longest message of a handshake is
 /// `VeNCrypt`'s list of sub-types, 1 + 255 × 4 bytes; those of security type None end at 260.
@@ -54,6 +63,17 @@ pub const TENANT_EARLY_BYTES_MAX: usize = 64;
 
 /// How many unread bytes of the tenant are kept: its version, its choice and what came early.
 pub const TENANT_HELD_BYTES_MAX: usize = ProtocolVersion::LEN + 1 + TENANT_EARLY_BYTES_MAX;
+
+/// What is spoken with compute nodes beyond what Nova speaks: nothing, by default.
+#[derive(Clone, Debug, Default)]
+pub struct Extras {
+    /// The password of compute nodes that want one, inside TLS
+    pub password: Option<Arc<VncPassword>>,
+    /// It may be used in the clear too, where nothing of `auth_schemes` is offered
+    pub password_in_clear: bool,
+    /// Whether compute nodes may speak RFB 3.3 or 3.7
+    pub rfb_33: bool,
+}
 
 /// The RFB handshake of one session: client towards the compute node, server towards the tenant.
 ///
@@ -68,51 +88,15 @@ pub const TENANT_HELD_BYTES_MAX: usize = ProtocolVersion::LEN + 1 + TENANT_EARLY
 /// returns [`RfbError::Over`].
 pub struct Negotiation {
     schemes: AuthSchemes,
+    extras: Extras,
+    /// What the compute node was asked for
+    version: ProtocolVersion,
     compute: Inbox<COMPUTE_HELD_BYTES_MAX>,
     tenant: Inbox<TENANT_HELD_BYTES_MAX>,
     state: State,
     /// The compute node's bytes come out of TLS
     secured: bool,
     notes: Vec<Note>,
-}
-
-/// What the next message is expected to be, with what must be remembered until it comes.
-enum State {
-    ComputeVersion,
-    SecurityTypes,
-    RefusalReason(ReasonReader),
-    /// The tenant's version is awaited.
-    TenantVersion(Offer),
-    /// The compute node has refused. The tenant can be told why when its version has come.
-    Refused(Reason),
-    TenantChoice(Offer),
-    VeNCryptVersion,
-    VersionAnswer,
-    Subtypes,
-    SubtypeAnswer(Subtype),
-    Tls,
-    SecurityResult,
-    FailureReason(u32, ReasonReader),
-    Over,
-}
-
-/// What can be done with the compute node's security types.
-enum Offer {
-    /// This one is to be chosen.
-    Usable(SecurityType),
-    /// None of them. The tenant is told in place of a result, as Nova does.
-    Unusable(SecurityTypes),
-}
-
-/// Where one turn of the machine leads.
-enum Turn {
-    /// A message was read, and this is next.
-    Next(State),
-    /// The message is not all there yet.
-    Wait(State),
-    /// TLS begins, with whatever of the compute node's is unread.
-    StartTls,
-    Established,
 }
 
 /// Where reading messages until one is missing has led.
@@ -129,8 +113,17 @@ impl Negotiation {
     /// not listed.
     #[must_use]
     pub fn new(schemes: &[AuthScheme]) -> Self {
+        Self::with_extras(schemes, Extras::default())
+    }
+
+    /// The same, with what goes beyond Nova.
+    #[must_use]
+    pub fn with_extras(schemes: &[AuthScheme], extras: Extras) -> Self {
+        let in_clear = extras.password_in_clear && extras.password.is_some();
         Self {
-            schemes: AuthSchemes::new(schemes),
+            schemes: AuthSchemes::new(schemes, in_clear),
+            extras,
+            version: ProtocolVersion::V3_8,
             compute: Inbox::new(),
             tenant: Inbox::new(),
             state: State::ComputeVersion,
@@ -191,10 +184,13 @@ impl Negotiation {
 
     /// The TLS handshake with the compute node has succeeded: what comes next was inside TLS.
     pub fn secured(&mut self) {
-        if matches!(self.state, State::Tls) {
+        if let State::Tls(chosen) = self.state {
             self.notes.push(Note::Secured);
             self.secured = true;
-            self.state = State::SecurityResult;
+            self.state = match chosen {
+                Subtype::X509_VNC => State::VncChallenge,
+                _ => State::SecurityResult,
+            };
         }
     }
 
@@ -224,7 +220,7 @@ impl Negotiation {
             }
             (state, Side::Compute) => {
                 let closed = |step| match step {
-                    Step::SecurityResult if secured => RfbError::ClosedAfterTls,
+                    Step::SecurityResult | Step::VncChallenge if secured => RfbError::ClosedAfterTls,
                     step => RfbError::Closed { side, step },
                 };
                 Err(self.interrupted(state, closed, Some(out)))
@@ -273,156 +269,12 @@ impl Negotiation {
                     self.state = state;
                     return Ok(Pause::Wait);
                 }
-                Turn::StartTls => {
-                    self.state = State::Tls;
+                Turn::StartTls(chosen) => {
+                    self.state = State::Tls(chosen);
                     return Ok(Pause::StartTls);
                 }
                 Turn::Established => return Ok(Pause::Established),
             }
-        }
-    }
-
-    fn turn(&mut self, state: State, out: &mut Vec<Transmit>) -> Result<Turn, RfbError> {
-        match state {
-            State::ComputeVersion => self.compute_version(out),
-            State::SecurityTypes => Ok(self.security_types()),
-            State::RefusalReason(reader) => Ok(match reader.read(&mut self.compute) {
-                Ok(reason) => Turn::Next(State::Refused(reason)),
-                Err(reader) => Turn::Wait(State::RefusalReason(reader)),
-            }),
-            State::TenantVersion(offer) => {
-                let Some(bytes) = self.tenant.take() else {
-                    return Ok(Turn::Wait(State::TenantVersion(offer)));
-                };
-                tenant::accept_version(&bytes)?;
-                self.notes.push(Note::Version(Side::Tenant, bytes));
-                out.push(tenant::security_types());
-                Ok(Turn::Next(State::TenantChoice(offer)))
-            }
-            State::Refused(reason) => {
-                let Some(bytes) = self.tenant.take() else { return Ok(Turn::Wait(State::Refused(reason))) };
-                tenant::accept_version(&bytes)?;
-                self.notes.push(Note::Version(Side::Tenant, bytes));
-                out.push(tenant::refused(&reason));
-                Err(RfbError::Refused { reason })
-            }
-            State::TenantChoice(offer) => self.tenant_choice(offer, out),
-            State::VeNCryptVersion | State::VersionAnswer | State::Subtypes | State::SubtypeAnswer(_) => {
-                // Everything that fails here fails before a result, which the tenant waits for.
-                self.vencrypt(state, out).inspect_err(|_| out.push(tenant::security_failed()))
-            }
-            State::Tls => Ok(Turn::Wait(State::Tls)),
-            State::SecurityResult => Ok(self.security_result(out)),
-            State::FailureReason(result, reader) => match reader.read(&mut self.compute) {
-                Ok(reason) => {
-                    out.push(tenant::auth_failed(result, &reason));
-                    Err(RfbError::AuthFailed { result, reason })
-                }
-                Err(reader) => Ok(Turn::Wait(State::FailureReason(result, reader))),
-            },
-            State::Over => Err(RfbError::Over),
-        }
-    }
-
-    fn compute_version(&mut self, out: &mut Vec<Transmit>) -> Result<Turn, RfbError> {
-        let Some(bytes) = self.compute.take() else { return Ok(Turn::Wait(State::ComputeVersion)) };
-        compute::accept_version(&bytes)?;
-        self.notes.push(Note::Version(Side::Compute, bytes));
-        out.push(compute::version());
-        out.push(tenant::version());
-        Ok(Turn::Next(State::SecurityTypes))
-    }
-
-    fn security_types(&mut self) -> Turn {
-        Turn::Next(match compute::read_answer(&mut self.compute) {
-            None => return Turn::Wait(State::SecurityTypes),
-            Some(Answer::Refusal) => State::RefusalReason(ReasonReader::default()),
-            Some(Answer::Types(offered)) => {
-                self.notes.push(Note::Offered(offered.clone()));
-                State::TenantVersion(match self.schemes.choose(&offered) {
-                    Some(chosen) => Offer::Usable(chosen),
-                    None => Offer::Unusable(offered),
-                })
-            }
-        })
-    }
-
-    fn tenant_choice(&mut self, offer: Offer, out: &mut Vec<Transmit>) -> Result<Turn, RfbError> {
-        let Some([number]) = self.tenant.take() else { return Ok(Turn::Wait(State::TenantChoice(offer))) };
-        let got = SecurityType(number);
-        if got != SecurityType::NONE {
-            out.push(compute::abort());
-            out.push(tenant::only_none());
-            return Err(RfbError::TypeNotOffered { got });
-        }
-        match offer {
-            Offer::Usable(chosen) => {
-                self.notes.push(Note::Chosen(chosen));
-                out.push(compute::choice(chosen));
-                Ok(Turn::Next(match chosen {
-                    SecurityType::VENCRYPT => State::VeNCryptVersion,
-                    _ => State::SecurityResult,
-                }))
-            }
-            Offer::Unusable(offered) => {
-                out.push(compute::abort());
-                out.push(tenant::security_failed());
-                Err(RfbError::NoCommonType { offered, usable: self.schemes.to_string() })
-            }
-        }
-    }
-
-    /// One step of `VeNCrypt` before TLS. Nova, too, hangs up without a word to the compute node.
-    fn vencrypt(&mut self, state: State, out: &mut Vec<Transmit>) -> Result<Turn, RfbError> {
-        Ok(match state {
-            State::VeNCryptVersion => match self.compute.take() {
-                Some(offered) => {
-                    self.notes.push(Note::VeNCryptVersion(offered));
-                    out.push(vencrypt::version(offered)?);
-                    Turn::Next(State::VersionAnswer)
-                }
-                None => Turn::Wait(state),
-            },
-            State::VersionAnswer => match self.compute.take() {
-                Some(answer) => {
-                    vencrypt::accept_version_answer(answer)?;
-                    Turn::Next(State::Subtypes)
-                }
-                None => Turn::Wait(state),
-            },
-            State::Subtypes => match vencrypt::read_subtypes(&mut self.compute) {
-                Some(offered) => {
-                    self.notes.push(Note::Subtypes(offered.clone()));
-                    let chosen = Subtype::X509_NONE;
-                    if !offered.contains(chosen) {
-                        return Err(RfbError::NoCommonSubtype { offered });
-                    }
-                    self.notes.push(Note::SubtypeChosen(chosen));
-                    out.push(vencrypt::choice(chosen));
-                    Turn::Next(State::SubtypeAnswer(chosen))
-                }
-                None => Turn::Wait(state),
-            },
-            State::SubtypeAnswer(chosen) => match self.compute.take() {
-                Some(answer) => {
-                    vencrypt::accept_choice_answer(answer, chosen)?;
-                    self.notes.push(Note::SubtypeAccepted);
-                    Turn::StartTls
-                }
-                None => Turn::Wait(state),
-            },
-            state => Turn::Wait(state),
-        })
-    }
-
-    fn security_result(&mut self, out: &mut Vec<Transmit>) -> Turn {
-        match self.compute.take().map(u32::from_be_bytes) {
-            None => Turn::Wait(State::SecurityResult),
-            Some(0) => {
-                out.push(tenant::security_ok());
-                Turn::Established
-            }
-            Some(result) => Turn::Next(State::FailureReason(result, ReasonReader::default())),
         }
     }
 
@@ -456,7 +308,8 @@ impl Negotiation {
             | State::VersionAnswer
             | State::Subtypes
             | State::SubtypeAnswer(_)
-            | State::Tls
+            | State::Tls(_)
+            | State::VncChallenge
             | State::SecurityResult => (error(step), Some(tenant::security_failed())),
             _ => (error(step), None),
         };
@@ -490,7 +343,7 @@ impl Negotiation {
     fn held_bytes_max(&self, side: Side) -> usize {
         match (side, &self.state) {
             // What was not inside TLS must never pass for what was.
-            (Side::Compute, State::Tls) => 0,
+            (Side::Compute, State::Tls(_)) => 0,
             (Side::Compute, _) => COMPUTE_HELD_BYTES_MAX,
             // The choice is still to come, then neither.
             (Side::Tenant, State::TenantChoice(_)) => 1 + TENANT_EARLY_BYTES_MAX,
@@ -500,7 +353,8 @@ impl Negotiation {
                 | State::VersionAnswer
                 | State::Subtypes
                 | State::SubtypeAnswer(_)
-                | State::Tls
+                | State::Tls(_)
+                | State::VncChallenge
                 | State::SecurityResult
                 | State::FailureReason(..),
             ) => TENANT_EARLY_BYTES_MAX,
@@ -526,26 +380,6 @@ impl Negotiation {
             Side::Tenant => residue.to_compute.extend_from_slice(rest),
         }
         residue
-    }
-}
-
-impl State {
-    fn step(&self) -> Option<Step> {
-        Some(match self {
-            Self::ComputeVersion => Step::ComputeVersion,
-            Self::SecurityTypes => Step::SecurityTypes,
-            Self::RefusalReason(_) => Step::RefusalReason,
-            Self::TenantVersion(_) | Self::Refused(_) => Step::TenantVersion,
-            Self::TenantChoice(_) => Step::TenantChoice,
-            Self::VeNCryptVersion => Step::VeNCryptVersion,
-            Self::VersionAnswer => Step::VersionAnswer,
-            Self::Subtypes => Step::Subtypes,
-            Self::SubtypeAnswer(_) => Step::SubtypeAnswer,
-            Self::Tls => Step::Tls,
-            Self::SecurityResult => Step::SecurityResult,
-            Self::FailureReason(..) => Step::FailureReason,
-            Self::Over => return None,
-        })
     }
 }
 

@@ -25,6 +25,8 @@ pub enum Note {
     SubtypeChosen(Subtype),
     /// It took that
     SubtypeAccepted,
+    /// VNC authentication was asked for, and answered
+    Challenged,
     /// The TLS handshake is done
     Secured,
 }
@@ -45,6 +47,7 @@ impl fmt::Display for Note {
                 write!(f, "Attempting to use the {chosen} VeNCrypt auth subtype")
             }
             Self::SubtypeAccepted => f.write_str("Server accepted the requested VeNCrypt auth subtype"),
+            Self::Challenged => f.write_str("Answered the VNC challenge of the server"),
             Self::Secured => f.write_str("VeNCrypt security handshake accepted"),
             Self::Chosen(chosen) => {
                 write!(f, "Using security type {chosen} with server, {} with client", SecurityType::NONE)

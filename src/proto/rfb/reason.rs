@@ -15,6 +15,11 @@ pub struct Reason {
 }
 
 impl Reason {
+    /// None was given, nor was one to come.
+    pub(super) fn none() -> Self {
+        Self { text: Vec::new(), whole: true }
+    }
+
     /// Keeps the text of `bytes`. `whole` says that these are all the bytes declared.
     fn new(bytes: &[u8], whole: bool) -> Self {
         let kept = &bytes[..bytes.len().min(REASON_BYTES_MAX)];

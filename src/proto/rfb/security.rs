@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::version::ProtocolVersion;
+
 /// A security type's number. Any number may come from the wire; only a few have names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SecurityType(pub u8);
@@ -11,6 +13,8 @@ impl SecurityType {
     pub const INVALID: Self = Self(0x00);
     /// 1: no authentication, everything in the clear
     pub const NONE: Self = Self(0x01);
+    /// 2: VNC authentication, a password and everything in the clear
+    pub const VNC: Self = Self(0x02);
     /// 19: `VeNCrypt`, TLS and a sub-type inside it
     pub const VENCRYPT: Self = Self(0x13);
 
@@ -88,12 +92,14 @@ impl AuthScheme {
 
 /// The listed schemes in the operator's order, each once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct AuthSchemes([Option<SecurityType>; 2]);
+pub(super) struct AuthSchemes([Option<SecurityType>; 3]);
 
 impl AuthSchemes {
-    pub(super) fn new(listed: &[AuthScheme]) -> Self {
-        let mut order = [None; 2];
-        for usable in listed.iter().map(|scheme| scheme.security_type()) {
+    /// `password_in_clear` adds VNC authentication, last: its answer is worth something to whoever listens.
+    pub(super) fn new(listed: &[AuthScheme], password_in_clear: bool) -> Self {
+        let mut order = [None; 3];
+        let listed = listed.iter().map(|scheme| scheme.security_type());
+        for usable in listed.chain(password_in_clear.then_some(SecurityType::VNC)) {
             if !order.contains(&Some(usable))
                 && let Some(free) = order.iter_mut().find(|slot| slot.is_none())
             {
@@ -107,14 +113,19 @@ impl AuthSchemes {
     ///
     /// The operator's order decides. Nova walks the server's list instead, which lets anyone in between
     /// put the weakest type first.
-    pub(super) fn choose(&self, offered: &SecurityTypes) -> Option<SecurityType> {
-        self.0.into_iter().flatten().find(|wanted| offered.contains(*wanted))
+    pub(super) fn choose(&self, offered: &SecurityTypes, version: ProtocolVersion) -> Option<SecurityType> {
+        let mut usable = self.0.into_iter().flatten();
+        usable.find(|wanted| {
+            // rfbproto.rst has VeNCrypt from 3.7 on, and QEMU as well.
+            let spoken = version != ProtocolVersion::V3_3 || *wanted != SecurityType::VENCRYPT;
+            spoken && offered.contains(*wanted)
+        })
     }
 }
 
 impl fmt::Display for AuthSchemes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0 == [None; 2] {
+        if self.0 == [None; 3] {
             return f.write_str("nothing");
         }
         write_list(f, self.0.into_iter().flatten())
@@ -161,26 +172,41 @@ mod tests {
         assert!(printed.len() < 200);
     }
 
+    fn choice(schemes: AuthSchemes, offered: &[u8]) -> Option<SecurityType> {
+        schemes.choose(&SecurityTypes::new(offered), ProtocolVersion::V3_8)
+    }
+
     #[test]
     fn unknown_types_are_passed_over() {
-        let schemes = AuthSchemes::new(&[AuthScheme::None]);
-        assert_eq!(schemes.choose(&SecurityTypes::new(&[13, 129, 1])), Some(SecurityType::NONE));
+        let schemes = AuthSchemes::new(&[AuthScheme::None], false);
+        assert_eq!(choice(schemes, &[13, 129, 1]), Some(SecurityType::NONE));
     }
 
     #[test]
     fn the_operators_order_decides_and_nothing_else_is_chosen() {
-        let offered = SecurityTypes::new(&[1, 19]);
+        let offered = &[1, 2, 19];
         let both = [AuthScheme::VeNCrypt, AuthScheme::None];
-        assert_eq!(AuthSchemes::new(&both).choose(&offered), Some(SecurityType::VENCRYPT));
-        assert_eq!(AuthSchemes::new(&[both[1], both[0]]).choose(&offered), Some(SecurityType::NONE));
-        assert_eq!(AuthSchemes::new(&[AuthScheme::VeNCrypt]).choose(&SecurityTypes::new(&[1, 2])), None);
-        assert_eq!(AuthSchemes::new(&[]).choose(&offered), None);
-        assert_eq!(AuthSchemes::new(&[]).to_string(), "nothing");
+        assert_eq!(choice(AuthSchemes::new(&both, true), offered), Some(SecurityType::VENCRYPT));
+        assert_eq!(choice(AuthSchemes::new(&[both[1], both[0]], true), offered), Some(SecurityType::NONE));
+        assert_eq!(choice(AuthSchemes::new(&[AuthScheme::VeNCrypt], false), &[1, 2]), None);
+        assert_eq!(choice(AuthSchemes::new(&[AuthScheme::VeNCrypt], true), &[1, 2]), Some(SecurityType::VNC));
+        assert_eq!(choice(AuthSchemes::new(&[], false), offered), None);
+        assert_eq!(AuthSchemes::new(&[], false).to_string(), "nothing");
+    }
+
+    #[test]
+    fn vencrypt_is_not_spoken_in_3_3() {
+        let schemes = AuthSchemes::new(&[AuthScheme::VeNCrypt, AuthScheme::None], false);
+        for (version, chosen) in
+            [(ProtocolVersion::V3_3, SecurityType::NONE), (ProtocolVersion::V3_7, SecurityType::VENCRYPT)]
+        {
+            assert_eq!(schemes.choose(&SecurityTypes::new(&[1, 19]), version), Some(chosen), "{version}");
+        }
     }
 
     #[test]
     fn repeated_schemes_count_once() {
-        let schemes = AuthSchemes::new(&[AuthScheme::None, AuthScheme::VeNCrypt, AuthScheme::None]);
-        assert_eq!(schemes.to_string(), "1 (NONE), 19 (VENCRYPT)");
+        let schemes = AuthSchemes::new(&[AuthScheme::None, AuthScheme::VeNCrypt, AuthScheme::None], true);
+        assert_eq!(schemes.to_string(), "1 (NONE), 19 (VENCRYPT), 2 (VNC)");
     }
 }

@@ -27,6 +27,8 @@ pub enum Step {
     SubtypeAnswer,
     /// The TLS handshake
     Tls,
+    /// The compute node's challenge of VNC authentication
+    VncChallenge,
     /// `SecurityResult` of the compute node
     SecurityResult,
     /// The reason behind a `SecurityResult` that was not 0
@@ -46,6 +48,7 @@ impl Step {
             | Self::Subtypes
             | Self::SubtypeAnswer
             | Self::Tls
+            | Self::VncChallenge
             | Self::SecurityResult
             | Self::FailureReason => Side::Compute,
             Self::TenantVersion | Self::TenantChoice => Side::Tenant,
@@ -66,6 +69,7 @@ impl fmt::Display for Step {
             Self::Subtypes => "the compute's VeNCrypt sub-types",
             Self::SubtypeAnswer => "the compute's answer to our VeNCrypt sub-type",
             Self::Tls => "the TLS handshake",
+            Self::VncChallenge => "the compute's VNC challenge",
             Self::SecurityResult => "the compute's security result",
             Self::FailureReason => "the reason of the failed security result",
         })

@@ -34,6 +34,8 @@ pub struct Subtype(pub u32);
 impl Subtype {
     /// 260: TLS with certificates, and nothing inside it but the result
     pub const X509_NONE: Self = Self(260);
+    /// 261: TLS with certificates, and VNC authentication inside it
+    pub const X509_VNC: Self = Self(261);
 
     /// The sub-type's name as Nova logs it (nova/console/rfb/authvencrypt.py, `AuthVeNCryptSubtype`). 263 and
     /// 264 are the other way round in rfbproto.rst; QEMU agrees with Nova.

@@ -18,6 +18,12 @@ impl ProtocolVersion {
     /// The version proxied: the only one Nova accepts, and what every `noVNC` since 0.5 answers.
     pub const V3_8: Self = Self { major: 3, minor: 8 };
 
+    /// Of servers from before 2003: the server lists its security types, but says little of how they went.
+    pub const V3_7: Self = Self { major: 3, minor: 7 };
+
+    /// Of servers older still, among them hypervisors: the server decides on the security type.
+    pub const V3_3: Self = Self { major: 3, minor: 3 };
+
     /// Length of the message in bytes.
     pub const LEN: usize = 12;
 
@@ -29,7 +35,17 @@ impl ProtocolVersion {
         Some(Self { major: three_digits([a, b, c])?, minor: three_digits([d, e, f])? })
     }
 
-    /// The message that announces 3.8, the only version this proxy ever sends to either side.
+    /// The message that asks for this version.
+    #[must_use]
+    pub fn bytes(self) -> [u8; Self::LEN] {
+        let digits = |number: u16| {
+            [number / 100, number / 10 % 10, number % 10].map(|digit| (digit % 10).to_le_bytes()[0] + b'0')
+        };
+        let ([a, b, c], [d, e, f]) = (digits(self.major), digits(self.minor));
+        [b'R', b'F', b'B', b' ', a, b, c, b'.', d, e, f, b'\n']
+    }
+
+    /// The message that announces 3.8, the only version a tenant ever sees.
     #[must_use]
     pub const fn v3_8_bytes() -> [u8; Self::LEN] {
         *b"RFB 003.008\n"
@@ -80,6 +96,7 @@ mod tests {
             let parsed = ProtocolVersion::parse(bytes).unwrap();
             assert_eq!(parsed, expected);
             assert_eq!(format!("{parsed}\n").as_bytes(), bytes);
+            assert_eq!(parsed.bytes(), *bytes);
         }
         assert_eq!(ProtocolVersion::parse(&ProtocolVersion::v3_8_bytes()), Some(ProtocolVersion::V3_8));
     }

@@ -80,7 +80,7 @@ export class Monitor {
 }
 
 /** Boots the echo guest of `tests/guest` with graphics card `vga`. Its VNC and SPICE servers are on free loopback ports.
- *  With `tls.vnc`, what follows `tls-creds-x509,id=…,endpoint=server,`, its VNC server wants VeNCrypt; with `tls.serial`, the
+ *  With `tls.password` its VNC server wants one, which is to be set. With `tls.vnc`, what follows `tls-creds-x509,id=…,endpoint=server,`, its VNC server wants VeNCrypt; with `tls.serial`, the
  *  same, its serial port is on a port for TLS; with `tls.spice`, a directory, its SPICE server has one more port, for TLS. */
 export async function bootGuest(dir, vga = 'std', tls = {}) {
   const image = path.join(dir, 'guest.img');
@@ -93,7 +93,7 @@ export async function bootGuest(dir, vga = 'std', tls = {}) {
   const qemu = start('qemu-system-x86_64', [
     '-accel', 'tcg', '-m', '64', '-nodefaults', '-vga', vga, '-display', 'none',
     ...credentials('vnc'), ...credentials('serial'),
-    '-vnc', `127.0.0.1:0,to=999${tls.vnc ? ',tls-creds=vnc' : ''}`, '-qmp', `unix:${socket},server=on,wait=off`,
+    '-vnc', `127.0.0.1:0,to=999${tls.vnc ? ',tls-creds=vnc' : ''}${tls.password ? ',password=on' : ''}`, '-qmp', `unix:${socket},server=on,wait=off`,
     '-spice', `addr=127.0.0.1,port=${spicePort},disable-ticketing=on${tls.spice ? `,tls-port=${spiceTlsPort},x509-dir=${tls.spice}` : ''}`,
     ...(tls.serial ? ['-device', 'isa-serial,chardev=com1',
       '-chardev', `socket,id=com1,host=127.0.0.1,port=${serialPort},server=on,wait=off,tls-creds=serial`] : []),

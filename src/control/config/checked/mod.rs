@@ -25,11 +25,13 @@ mod process;
 mod read;
 mod record;
 mod tls;
+mod vnc;
 
 use log::log_settings;
 pub use process::ProcessSettings;
 use process::process_settings;
 use read::Read;
+pub use vnc::VncConfig;
 
 /// Workers by default, cores permitting.
 const WORKERS_DEFAULT_MAX: usize = 4;
@@ -75,6 +77,8 @@ pub struct Config {
     pub compute_trust: Option<ComputeTrust>,
     /// `[consolegate] serial_tls`, `spice_tls`: all that is said to computes is under TLS
     pub whole_compute_tls: bool,
+    /// What is spoken with computes' VNC servers beyond Nova
+    pub vnc: VncConfig,
     /// `ssl_only`
     pub ssl_only: bool,
     /// `record`: where sessions are recorded, absolute; none does not
@@ -181,6 +185,7 @@ impl Config {
             certificate,
             compute_trust,
             whole_compute_tls: tls::whole_compute_tls(&read).is_some(),
+            vnc: vnc::settings(&read, &mut warnings),
             ssl_only: read.is_on(DEFAULT, "ssl_only"),
             record: keep(record::path(&read), &mut complaints).flatten(),
             enforce_session_timeout: read.is_on("consoleauth", "enforce_session_timeout"),

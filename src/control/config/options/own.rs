@@ -57,6 +57,24 @@ pub(super) static DECLARED: &[OptionDef] = &[
     option(OWN, "serial_text_frames", Kind::Choice(&["accept", "refuse"]), "Text frames on serial consoles")
         .default("accept")
         .only(Program::SerialProxy),
+    option(
+        OWN,
+        "vnc_password_file",
+        Kind::Str,
+        "File with the password of computes' VNC servers, for VeNCrypt's X509Vnc; the first eight bytes of its first line",
+    )
+    .only(Program::NoVncProxy),
+    option(
+        OWN,
+        "vnc_password_in_clear",
+        Kind::Bool,
+        "Use the password without TLS too, where computes offer nothing of auth_schemes",
+    )
+    .default("false")
+    .only(Program::NoVncProxy),
+    option(OWN, "allow_rfb_33", Kind::Bool, "Computes may speak RFB 3.3 or 3.7, not just 3.8")
+        .default("false")
+        .only(Program::NoVncProxy),
     option(OWN, "trusted_proxies", Kind::Networks, "Who may send X-Forwarded-Proto; empty lets everyone")
         .default(""),
     option(OWN, "proxy_protocol", Kind::Bool, "Connections from trusted_proxies start with a PROXY header")
