@@ -304,6 +304,11 @@ impl Session {
             self.step(&cx, input, out);
             return true;
         };
+        if matches!(self.phase, Phase::Closing(_)) {
+            // Too late: our FIN is behind everything, and no handshake's answer may follow it.
+            self.step(&cx, Input::Received { from: Side::Tenant, chunk }, out);
+            return false;
+        }
         let opened = opening.received(&cx, chunk);
         self.peer = opening.peer();
         cx.peer = self.peer;

@@ -125,6 +125,19 @@ fn a_handshake_has_its_own_time_and_the_request_its_own_behind_it() {
 }
 
 #[test]
+fn tls_that_begins_behind_our_fin_is_not_answered() {
+    let (settings, mut client) = with_certificate();
+    let mut driver = Driver::accept(settings);
+    driver.expire();
+    assert_eq!((driver.phase(), driver.tenant.shut_down), ("closing", true), "no first byte came");
+    let mut hello = Vec::new();
+    client.write_tls(&mut hello).unwrap();
+    driver.receive(Side::Tenant, &hello);
+    assert_eq!(driver.take_sent(Side::Tenant), b"");
+    assert_eq!(driver.phase(), "closing");
+}
+
+#[test]
 fn a_session_that_ended_in_its_handshake_waits_for_nothing() {
     let (settings, mut client) = with_certificate();
     let mut driver = Driver::accept(settings);
