@@ -204,6 +204,14 @@ fn what_tls_needs_is_looked_at() {
     site.replace("/nonexistent/ca.pem", site.directory.join("cert.pem").to_str().unwrap());
     let (status, lines) = site.check();
     assert_eq!(status, 0, "{lines:#?}");
+    // The password of VNC servers, which is not shown.
+    site.conf.push_str("[consolegate]\nvnc_password_file = vnc-password\n");
+    site.one_failure(&["VNC password", "vnc-password could not be read"]);
+    fs::write(site.directory.join("vnc-password"), "secretpw\n").unwrap();
+    let (status, lines) = site.check();
+    assert_eq!(status, 0, "{lines:#?}");
+    assert!(lines.iter().any(|line| line.starts_with("ok      VNC password: ")), "{lines:#?}");
+    assert!(!lines.concat().contains("secretpw"));
     // The key of another certificate.
     let key = site.directory.join("key.pem");
     let openssl = Command::new("openssl").args(["genrsa", "-out"]).arg(&key).arg("2048").output().unwrap();

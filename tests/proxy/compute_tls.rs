@@ -1,12 +1,19 @@
 //! TLS to real serial ports and SPICE servers of QEMU, from the first byte on: who is trusted, what is on the
 //! wire, and what a tenant sees of it.
 
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{Read, Write};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
 use super::admin;
 use super::client::{Client, End};
 use super::compute;
 use super::guest::{Guest, assert_tls, wiretap};
 use super::pki::Pki;
-use super::program::{Options, Program};
+use super::program::{Options, Program, free_port};
 
 on_both_engines! {
     what_is_typed_on_a_serial_console_is_echoed_and_nothing_of_it_is_clear_on_the_wire,
@@ -14,6 +21,8 @@ on_both_engines! {
     serial_ports_that_are_not_to_be_trusted_are_refused,
     a_serial_port_without_tls_is_refused,
     a_serial_port_that_does_not_answer_has_its_time,
+    a_serial_port_that_somebody_has_refuses_the_next_and_goes_on,
+    what_the_token_asks_for_by_connect_is_asked_inside_tls,
     spice_is_spoken_on_the_port_for_tls_and_nothing_of_it_is_clear_on_the_wire,
     spice_servers_that_are_not_to_be_trusted_are_refused,
     the_plain_port_of_spice_is_never_spoken_to_in_the_clear,
@@ -145,7 +154,7 @@ fn a_serial_port_without_tls_is_refused(engine: &str) {
     let pki = Pki::new();
     let program = serial(engine, &pki.options(&pki.ours, None));
     let (port, console) = compute::serve(|mut stream| {
-        std::io::Write::write_all(&mut stream, b"\r\nlogin: ").unwrap();
+        stream.write_all(b"\r\nlogin: ").unwrap();
         compute::read_all(&mut stream)
     });
     let said = "TLS with compute failed: received corrupt message";
@@ -161,6 +170,61 @@ fn a_serial_port_that_does_not_answer_has_its_time(engine: &str) {
     let said = "compute let the time run out with the TLS handshake still due";
     see_it_refused(&program, &mut open_serial(&program, port), "time-out", said);
     assert_eq!(console.join().unwrap()[0], 0x16, "a hello, and nothing of the console");
+}
+
+fn a_serial_port_that_somebody_has_refuses_the_next_and_goes_on(engine: &str) {
+    let pki = Pki::new();
+    let guest = Guest::serial(pki.ours.folder(), "verify-peer=off");
+    let extra = pki.options(&pki.ours, None);
+    let program = serial(engine, &extra);
+    let mut first = open_serial(&program, guest.port);
+    program.wait_for_log("console relay started");
+    let hasty = start(engine, "nova-serialproxy", "serial_tls = on\ncompute_tls_timeout_ms = 500", &extra);
+    let said = "compute let the time run out with the TLS handshake still due";
+    see_it_refused(&hasty, &mut open_serial(&hasty, guest.port), "time-out", said);
+    type_and_see(&mut first);
+    // And the next one has it then.
+    type_and_see(&mut open_serial(&program, guest.port));
+}
+
+fn what_the_token_asks_for_by_connect_is_asked_inside_tls(engine: &str) {
+    let pki = Pki::new();
+    let port = free_port();
+    let mut server = Command::new("openssl")
+        .args(["s_server", "-quiet", "-naccept", "1", "-accept", &format!("127.0.0.1:{port}")])
+        .args([OsStr::new("-cert"), pki.ours.file("server-cert").as_os_str()])
+        .args([OsStr::new("-key"), pki.ours.file("server-key").as_os_str()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (mut says, mut hears) = (server.stdin.take().unwrap(), server.stdout.take().unwrap());
+    let program = serial(engine, &pki.options(&pki.ours, None));
+    let more = ["--internal-access-path", "/console?ref=1"];
+    let token = program.token_with("serial", port, 600, &more);
+    // Not asked for before: the server takes one connection.
+    let until = Instant::now() + Duration::from_secs(60);
+    while !is_listening(port) {
+        assert!(Instant::now() < until, "openssl does not listen");
+        thread::sleep(Duration::from_millis(20));
+    }
+    let mut client = Client::upgrade(program.address, &format!("/?token={token}"), &[]);
+    let connect = "CONNECT /console?ref=1 HTTP/1.1\r\n\r\n";
+    let mut asked = vec![0; connect.len()];
+    hears.read_exact(&mut asked).unwrap();
+    assert_eq!(String::from_utf8(asked).unwrap(), connect);
+    says.write_all(b"HTTP/1.1 200 OK\r\n\r\nlogin: ").unwrap();
+    says.flush().unwrap();
+    assert_eq!(client.read_frame(), (0x82, b"login: ".to_vec()));
+    leave(&mut client);
+    server.wait().unwrap();
+}
+
+/// Whether something listens on that port of loopback, without a connection to it.
+fn is_listening(port: u16) -> bool {
+    let sockets = fs::read_to_string("/proc/net/tcp").unwrap();
+    let listening = format!("0100007F:{port:04X} 00000000:0000 0A");
+    sockets.lines().any(|line| line.contains(&listening))
 }
 
 /// What a SPICE client says first on the main channel, and how QEMU's answer to it begins.
