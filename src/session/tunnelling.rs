@@ -82,10 +82,13 @@ impl Tunnelling {
                 self.compute.written(out);
                 Phase::Tunnelling(Box::new(self))
             }
+            // What it said before may be here still, and the read that is open will tell.
+            Input::Failed(Failure::Write { to: Side::Compute, .. }) => {
+                self.compute.write_failed();
+                Phase::Tunnelling(Box::new(self))
+            }
             input @ (Input::Ended { from: Side::Compute }
-            | Input::Failed(
-                Failure::Read { from: Side::Compute, .. } | Failure::Write { to: Side::Compute, .. },
-            )) => {
+            | Input::Failed(Failure::Read { from: Side::Compute, .. })) => {
                 if matches!(input, Input::Failed(_)) {
                     self.compute.set_broken();
                 }

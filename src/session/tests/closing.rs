@@ -218,6 +218,20 @@ fn rfb_compute_that_leaves_before_its_result_closes_1000_whether_by_fin_or_reset
 }
 
 #[test]
+fn a_tunnels_answer_counts_although_the_write_to_it_failed() {
+    let mut driver = Driver::tunnelling(serial());
+    driver.write_fails(Side::Compute);
+    assert_eq!(driver.phase(), "tunnelling", "the read that is open will tell");
+    driver.receive(Side::Compute, b"HTTP/1.1 403 Forbidden\r\n\r\n");
+    driver.flush();
+    assert_eq!(driver.take_sent(Side::Tenant), EMPTY_CLOSE);
+    assert!(!driver.compute.shut_down, "nothing can be said to it");
+    driver.end(Side::Tenant);
+    let reason = driver.closed.expect("nothing is left to wait for");
+    assert!(matches!(reason, CloseReason::Refused(Refusal::Tunnel(_))), "{reason:?}");
+}
+
+#[test]
 fn a_step_that_takes_too_long_closes_empty_and_ends_both_sides() {
     let mut driver = Driver::tunnelling(serial());
     driver.flush();

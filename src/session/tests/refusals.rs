@@ -123,6 +123,7 @@ fn tunnel_ends_early(driver: &mut Driver) {
 fn tunnel_is_reset(driver: &mut Driver) {
     connect_behind(driver, "/console");
     driver.write_fails(Side::Compute);
+    driver.reset(Side::Compute);
 }
 
 fn tunnel_answer_is_endless(driver: &mut Driver) {
