@@ -34,7 +34,8 @@ impl Spoken {
     pub(crate) const COUNT: u8 = 20;
 
     fn read(byte: u8) -> Self {
-        let (listed, extras) = (usize::from(byte) % SCHEMES.len(), usize::from(byte) / SCHEMES.len() % 4);
+        let which = usize::from(byte % Self::COUNT);
+        let (listed, extras) = (which % SCHEMES.len(), which / SCHEMES.len());
         let password = VncPassword::new(b"secretpw").filter(|_| extras > 0).map(Arc::new);
         let extras = Extras { password, password_in_clear: extras > 1, rfb_33: extras > 2 };
         Self { schemes: SCHEMES[listed], extras }
