@@ -12,6 +12,7 @@
 //! * [`control`]: the slow path on its own thread: configuration, the token lookup, name
 //!   resolution, web files. It reaches the workers only through [`session::Authorizer`].
 //! * [`telemetry`]: logs, in the form of oslo.log.
+//! * [`sandbox`]: what the process gives up once it has started.
 //!
 //! `docs/ARCHITECTURE.md` tells the life of one session.
 #![deny(unsafe_code)]
@@ -21,6 +22,8 @@ pub mod console;
 pub mod control;
 pub mod engine;
 pub mod proto;
+#[cfg(feature = "control")]
+pub mod sandbox;
 pub mod secret;
 pub mod session;
 pub mod telemetry;

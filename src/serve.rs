@@ -13,12 +13,13 @@ use std::time::Duration;
 
 use consolegate::control::certs::Certificates;
 use consolegate::control::config::{Config, IoEngine, Listen};
-use consolegate::control::{Control, ControlSettings, HeldSignals};
+use consolegate::control::{Control, ControlSettings, HeldSignals, reach};
 use consolegate::engine::detect::{EngineKind, Preference, detect};
 use consolegate::engine::epoll::EpollEngine;
-use consolegate::engine::uring::UringEngine;
+use consolegate::engine::uring::{self, UringEngine};
 use consolegate::engine::{Engine, PipeBudget, Worker, WorkerHandle, WorkerSettings, descriptors, listener};
 use consolegate::proto::http::UpgradePolicy;
+use consolegate::sandbox::{self, Mode, Sandbox, SandboxError};
 use consolegate::session::{
     ComputeTlsSettings, LOG_TARGET, Limits, Security, Settings, TlsSettings, VncSettings, Workers,
 };
@@ -58,11 +59,13 @@ pub(crate) fn serve(config: &Config, argv: Vec<OsString>) -> ExitCode {
         Ok(held) => held,
         Err(error) => return failed(config, &format!("signals cannot be held back: {error}")),
     };
+    // Before the log, whose writer is the first thread; what it says waits for the log.
+    let sandbox = sandbox::enter(config.sandbox, &reach::paths(config, &start.directory));
     let logger = match log::init(&config.log) {
         Ok(logger) => logger,
         Err(error) => return failed(config, &error.to_string()),
     };
-    let result = run(config, start, background, held, &logger);
+    let result = run(config, start, background, held, &logger, sandbox);
     if let Err(error) = &result {
         tracing::error!(target: LOG_TARGET, "{error}");
     }
@@ -87,7 +90,18 @@ fn run(
     background: Option<Background>,
     held: HeldSignals,
     logger: &Logger,
+    sandbox: Result<Sandbox, SandboxError>,
 ) -> Result<(), String> {
+    // Whoever started a daemon looks at the terminal, not at the log.
+    let is_daemon = background.is_some();
+    let on_terminal = |failure: String| {
+        if is_daemon {
+            eprintln!("{}: {failure}", config.program.name());
+        }
+        failure
+    };
+    let unconfined = |error: SandboxError| on_terminal(format!("[consolegate] sandbox = required: {error}"));
+    let mut sandbox = sandbox.map_err(unconfined)?;
     for warning in &config.warnings {
         tracing::warn!(target: "oslo_config.cfg", "{warning}");
     }
@@ -95,12 +109,7 @@ fn run(
     let workers = config.workers.get();
     let listen = &config.listen;
     let listeners = bind(listen, workers).map_err(|error| {
-        let failure = format!("Opening socket failed: {}:{}: {error}", listen.host, listen.port);
-        if background.is_some() {
-            // Whoever started a daemon looks at the terminal, not at the log.
-            eprintln!("{}: {failure}", config.program.name());
-        }
-        failure
+        on_terminal(format!("Opening socket failed: {}:{}: {error}", listen.host, listen.port))
     })?;
     let mut limits = config.limits;
     let descriptors = descriptors::raise();
@@ -151,7 +160,7 @@ fn run(
         admin: config.admin.clone(),
         workers: workers_of,
         limits,
-        prefer_uring: engine == EngineKind::Uring,
+        prefer_uring: engine == EngineKind::Uring && config.sandbox != Mode::Required,
         on_signal: Box::new(move |command| {
             // It goes with this closure.
             let _with_control = &with_control;
@@ -173,6 +182,9 @@ fn run(
         let ending = Ending { index, sender: sender.clone() };
         threads.push(start_worker(ending, engine, listener, shared.clone(), &handles, pipes.clone())?);
     }
+    sandbox.seal().map_err(unconfined)?;
+    let rings = (engine == EngineKind::Uring).then_some(uring::OPERATIONS);
+    tracing::info!("sandbox: {}", sandbox.describe(rings));
     let pid_file = PidFile::write(config.process.pid_file.as_deref())?;
     let mut supervisor = Supervisor {
         handles,

@@ -30,11 +30,12 @@ fn allowed(layer: &str) -> &'static [&'static str] {
         "proto/http" => &["proto", "secret", "console"],
         "session" => &["session", "proto", "console", "secret", "telemetry"],
         "engine" => &["engine", "session", "proto", "console", "secret", "telemetry"],
-        "control" => &["control", "console", "secret", "telemetry", "proto", "session"],
+        "control" => &["control", "console", "sandbox", "secret", "telemetry", "proto", "session"],
         "telemetry" => &["telemetry", "console", "secret"],
         "console" => &["console", "secret"],
         "secret" => &["secret"],
-        _ => &["engine", "session", "proto", "control", "console", "secret", "telemetry"],
+        "sandbox" => &["sandbox"],
+        _ => &["engine", "session", "proto", "control", "console", "sandbox", "secret", "telemetry"],
     }
 }
 

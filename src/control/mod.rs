@@ -29,6 +29,7 @@ mod directory;
 mod files;
 pub mod options_tool;
 mod places;
+pub mod reach;
 mod recorder;
 mod resolve;
 pub mod rpc;

@@ -8,13 +8,14 @@ use std::io::{self, Write};
 use std::net::ToSocketAddrs;
 use std::path::Path;
 use std::process::ExitCode;
-use std::{env, fs};
+use std::{env, fs, thread};
 
-use consolegate::control::PortCheck;
 use consolegate::control::certs::vnc_password;
 use consolegate::control::config::{self, Config, DEFAULT, Exit, OWN, Value};
 use consolegate::control::rpc;
 use consolegate::control::sql::CellDatabase;
+use consolegate::control::{PortCheck, reach};
+use consolegate::sandbox::{self, Mode};
 use consolegate::telemetry::log::{self, could_write};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::LocalSet;
@@ -68,6 +69,9 @@ impl<W: Write> Report<W> {
         self.listen(config);
         if let Err(why) = super::choose_engine(config.io_engine) {
             self.line("io_engine", Err(why));
+        }
+        if config.sandbox == Mode::Required {
+            self.sandbox(config);
         }
         match Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => self.servers(config, &runtime),
@@ -130,6 +134,15 @@ impl<W: Write> Report<W> {
         let host = if host.is_empty() { "0.0.0.0" } else { host };
         let found = (host, port).to_socket_addrs().map(|_| format!("{host}:{port}, which is not tried"));
         self.line("address", found.map_err(|why| format!("{host}: {why}")));
+    }
+
+    /// Entered by a thread that ends with it: rules bind no other.
+    fn sandbox(&mut self, config: &Config) {
+        let paths = reach::paths(config, &env::current_dir().unwrap_or_default());
+        let enter = move || sandbox::enter(Mode::Required, &paths).map(|sandbox| sandbox.describe(None));
+        let entered = thread::spawn(enter).join();
+        let found = entered.map_err(|_| "the look at it panicked".to_owned());
+        self.line("sandbox", found.and_then(|found| found.map_err(|why| why.to_string())));
     }
 
     fn servers(&mut self, config: &Config, runtime: &Runtime) {

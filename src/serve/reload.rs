@@ -80,10 +80,11 @@ impl Reloader {
                 let (old, new) = (text(&self.last, group, name), text(&config.values, group, name));
                 let flag =
                     config::find(group, name).and_then(|option| option.flag).map_or(name, |flag| flag.name);
-                info!(target: TARGET, "Option {group}.{flag} changed from [{old}] to [{new}]");
+                // Before the line: who reads it may count on it.
                 if name == "debug" {
                     logger.set_debug(config.log.debug);
                 }
+                info!(target: TARGET, "Option {group}.{flag} changed from [{old}] to [{new}]");
             }
         }
         if let Err(reason) = logger.configure(config.log.config.as_deref()) {

@@ -121,6 +121,15 @@ pub fn examine(settings: &LogSettings) -> Result<Vec<String>, LogError> {
     }
 }
 
+/// The files that are logged to, for who has to let them be opened; none where they are not known.
+#[must_use]
+pub fn files(settings: &LogSettings) -> Vec<PathBuf> {
+    match &settings.config {
+        Some(path) => pyconfig::files(path, settings),
+        None => settings.file.iter().cloned().collect(),
+    }
+}
+
 /// Whether a file could be appended to, or made where there is none; nothing is changed to find out.
 ///
 /// # Errors

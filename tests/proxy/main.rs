@@ -29,6 +29,7 @@ mod record;
 mod refusals;
 mod relay;
 mod rfb_33;
+mod sandbox;
 mod screen;
 mod serial;
 mod session_lines;

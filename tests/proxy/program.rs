@@ -15,6 +15,9 @@ use nix::unistd::Pid;
 
 const EXECUTABLE: &str = env!("CARGO_BIN_EXE_consolegate");
 
+/// What `[consolegate] sandbox` is for every program that a test starts; its default without the variable.
+const SANDBOX: &str = "CONSOLEGATE_TEST_SANDBOX";
+
 pub(crate) const INSTANCE: &str = "11111111-2222-3333-4444-555555555555";
 
 /// A running proxy and its cell database.
@@ -61,6 +64,9 @@ pub(crate) fn command(directory: &Path, name: &str) -> Command {
     symlink(EXECUTABLE, &link).unwrap();
     let mut command = Command::new(link);
     command.current_dir(directory).env_clear();
+    if let Some(sandbox) = std::env::var_os(SANDBOX) {
+        command.env("OS_CONSOLEGATE__SANDBOX", sandbox);
+    }
     command
 }
 

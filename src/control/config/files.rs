@@ -70,11 +70,12 @@ pub(super) struct Reader<'a> {
     environment: &'a Environment<'a>,
     not_found: Vec<String>,
     not_opened: Vec<String>,
+    read: Vec<PathBuf>,
 }
 
 impl<'a> Reader<'a> {
     pub(super) fn new(environment: &'a Environment<'a>) -> Self {
-        Self { environment, not_found: Vec::new(), not_opened: Vec::new() }
+        Self { environment, not_found: Vec::new(), not_opened: Vec::new(), read: Vec::new() }
     }
 
     /// The files read without `--config-file`: nova.conf, then one named as the program.
@@ -119,14 +120,14 @@ impl<'a> Reader<'a> {
         self.directory_files(&expanded, files)
     }
 
-    /// Fails if a file was missing or closed to us.
-    pub(super) fn finish(self) -> Result<(), Exit> {
+    /// Fails if a file was missing or closed to us; returns what was read, files and directories.
+    pub(super) fn finish(self) -> Result<Vec<PathBuf>, Exit> {
         for (paths, verb) in [(self.not_found, "find"), (self.not_opened, "open")] {
             if !paths.is_empty() {
                 return Err(Exit::config(format!("Failed to {verb} some config files: {}", paths.join(","))));
             }
         }
-        Ok(())
+        Ok(self.read)
     }
 
     /// The first hit for `nova` and for the program, in the places oslo.config looks.
@@ -157,6 +158,7 @@ impl<'a> Reader<'a> {
         let failed = |error: io::Error| {
             Exit::config(format!("Failed to read config file directory: {}: {error}", directory.display()))
         };
+        self.read.push(std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned()));
         let mut names = Vec::new();
         for entry in fs::read_dir(directory).map_err(failed)? {
             let name = entry.map_err(failed)?.file_name();
@@ -193,6 +195,7 @@ impl<'a> Reader<'a> {
             let shown = path.display();
             Exit::config(format!("Failed to parse {shown}: at {shown}:{error}"))
         })?;
+        self.read.push(path.to_owned());
         Ok(Some(ParsedFile::new(path.to_owned(), assignments)))
     }
 

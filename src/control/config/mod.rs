@@ -10,6 +10,7 @@
 //! `tests/config_real.rs` compares the result with oslo.config itself and lists where we differ on purpose.
 
 use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
 
 mod argv;
 mod checked;
@@ -107,8 +108,8 @@ fn resolve(argv: &[OsString], environment: &Environment<'_>, elsewhere: bool) ->
         Stop::Version => Exit::done(format!("{}\n", env!("CARGO_PKG_VERSION"))),
         Stop::Usage(message) => Exit::usage(program, &message),
     })?;
-    let layers = layers(program, &arguments, line.events, environment)?;
-    let reading = Reading { program, layers: &layers, environment, warnings: line.warnings };
+    let (layers, files) = layers(program, &arguments, line.events, environment)?;
+    let reading = Reading { program, layers: &layers, environment, warnings: line.warnings, files };
     Ok(resolve::resolve(reading, elsewhere))
 }
 
@@ -132,13 +133,13 @@ fn choose(name: &str, arguments: &[String]) -> Result<Program, Exit> {
     }
 }
 
-/// Reads the files, in the order in which they take effect.
+/// Reads the files, in the order in which they take effect; beside them, where they are.
 fn layers(
     program: Program,
     arguments: &[String],
     events: Vec<Event>,
     environment: &Environment<'_>,
-) -> Result<Vec<Layer>, Exit> {
+) -> Result<(Vec<Layer>, Vec<PathBuf>), Exit> {
     let mut reader = files::Reader::new(environment);
     let mut files = Vec::new();
     // Abbreviations do not count, as in oslo.config (`ConfigOpts._parse_config_files`).
@@ -163,6 +164,6 @@ fn layers(
         }
         layers.extend(files.drain(..).map(Layer::File));
     }
-    reader.finish()?;
-    Ok(layers)
+    let read = reader.finish()?;
+    Ok((layers, read))
 }

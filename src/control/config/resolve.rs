@@ -1,5 +1,7 @@
 //! From files, flags and the environment to one value per option.
 
+use std::path::PathBuf;
+
 use super::Environment;
 use super::files::ParsedFile;
 use super::options::{DEFAULT, Effect, OWN, OptionDef, find, find_by_old_name, options};
@@ -28,11 +30,13 @@ pub(super) struct Reading<'a> {
     pub(super) environment: &'a Environment<'a>,
     /// Those that the command line gave rise to
     pub(super) warnings: Vec<String>,
+    /// Files that were read, and directories of them
+    pub(super) files: Vec<PathBuf>,
 }
 
 /// Gives the options their values: those that the program reads, and if `elsewhere` all others too.
 pub(super) fn resolve(reading: Reading<'_>, elsewhere: bool) -> Survey {
-    let Reading { program, layers, environment, warnings } = reading;
+    let Reading { program, layers, environment, warnings, files } = reading;
     let mut resolver = Resolver { program, layers, environment, warnings };
     // Flags first and sorted, as oslo.config validates them (`_validate_cli_options`): of several
     // mistakes both programs name the same.
@@ -53,7 +57,7 @@ pub(super) fn resolve(reading: Reading<'_>, elsewhere: bool) -> Survey {
         // What there is to say of these is for the services that read them.
         resolved.extend(others.into_iter().map(|option| resolver.value(option)));
     }
-    Survey { program, options: resolved, warnings }
+    Survey { program, options: resolved, warnings, files }
 }
 
 struct Resolver<'a> {

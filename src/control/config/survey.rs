@@ -79,6 +79,8 @@ pub struct Survey {
     pub options: Vec<Resolved>,
     /// What the operator should know of those that the program reads
     pub warnings: Vec<String>,
+    /// Files that were read, and directories of them
+    pub files: Vec<PathBuf>,
 }
 
 impl Survey {
@@ -119,7 +121,8 @@ impl Survey {
                 }
             }
         }
-        (Values { program, values, configured, warnings: self.warnings }, complaints)
+        let (warnings, files) = (self.warnings, self.files);
+        (Values { program, values, configured, warnings, files }, complaints)
     }
 }
 
@@ -132,6 +135,8 @@ pub struct Values {
     configured: Vec<(&'static str, &'static str)>,
     /// What the operator should know, to be logged once logging is up
     pub warnings: Vec<String>,
+    /// Files that were read, and directories of them
+    pub files: Vec<PathBuf>,
 }
 
 impl Values {

@@ -11,6 +11,7 @@ mod authorities;
 mod link;
 mod misses;
 mod mysql;
+mod named;
 mod option_file;
 mod outage;
 mod pool;
@@ -28,6 +29,7 @@ use tracing::{error, warn};
 
 pub(super) use self::link::{Argument, Link};
 use self::misses::Misses;
+pub use self::named::named_files;
 use self::pool::{Bounds, Pool};
 pub(super) use self::target::{Dialect, Target};
 pub(super) use self::url::decode;

@@ -42,6 +42,9 @@ pub use probe::{Unavailable, probe};
 use ring::{Completion, Ring};
 use submission::FileSlot;
 
+/// How many operations a ring of ours knows; the kernel refuses it all others.
+pub const OPERATIONS: usize = submission::OPCODES.len();
+
 /// Most connections of one worker: the kernel's file tables hold 2^20 entries.
 const CONNECTIONS_MAX: u64 = 500_000;
 

@@ -3,6 +3,7 @@
 //! Out of scope: classes and expressions that only Python could evaluate. A handler whose class is not known
 //! writes to standard output, and a warning says so.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs;
 use std::io::{self, Read};
@@ -52,6 +53,18 @@ pub(super) fn load(path: &Path, settings: &LogSettings, clock: &Clock) -> Result
 pub(super) fn examine(path: &Path, settings: &LogSettings) -> Result<Vec<String>, ConfigError> {
     let closed = |path: &Path, _: Rotation| could_open(path).map(|()| Sink::Null);
     read(path, settings, &closed).map(|loaded| loaded.warnings)
+}
+
+/// The log files that the file names; none if it cannot be used.
+pub(super) fn files(path: &Path, settings: &LogSettings) -> Vec<PathBuf> {
+    let found = RefCell::new(Vec::new());
+    let noted = |path: &Path, _: Rotation| {
+        found.borrow_mut().push(std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
+        Ok(Sink::Null)
+    };
+    // What is wrong with it is said by whoever uses it.
+    let _ = read(path, settings, &noted);
+    found.into_inner()
 }
 
 /// How log files are opened.

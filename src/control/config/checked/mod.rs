@@ -13,6 +13,7 @@ use crate::control::certs::{CertificateSettings, ComputeTrust};
 use crate::control::{AdminSettings, DatabaseSettings, PortCheck};
 use crate::proto::rfb::AuthScheme;
 use crate::proto::ws::TextPolicy;
+use crate::sandbox::Mode;
 use crate::session::Network;
 use crate::session::limits::{Limits, ROWS};
 use crate::telemetry::LogSettings;
@@ -95,6 +96,10 @@ pub struct Config {
     pub log: LogSettings,
     /// How the process lives
     pub process: ProcessSettings,
+    /// `[consolegate] sandbox`
+    pub sandbox: Mode,
+    /// Every file or directory that an option of type path names, absolute
+    pub named_paths: Vec<PathBuf>,
     /// What all of this was read from, for reloads and reports
     pub values: Values,
     /// What the operator should know, to be logged once logging is up
@@ -136,7 +141,7 @@ impl Config {
 
     /// The same with everything that there is to complain of. What that concerns counts as not set.
     pub(super) fn examine(values: &Values) -> (Self, Vec<Exit>) {
-        let read = Read(values);
+        let read = Read::new(values);
         let mut warnings = values.warnings.clone();
         let mut complaints = Vec::new();
         keep(tls::require(&read), &mut complaints);
@@ -194,11 +199,18 @@ impl Config {
             limits: limits(&read, rpc_response_timeout),
             log: keep(log_settings(&read), &mut complaints).unwrap_or_default(),
             process: process_settings(&read),
+            sandbox: match read.text(OWN, "sandbox") {
+                Some("required") => Mode::Required,
+                Some("off") => Mode::Off,
+                _ => Mode::Auto,
+            },
+            named_paths: Vec::new(),
             values: values.clone(),
             warnings,
         };
         config.warn();
         config.warnings.extend(record::warning(&read));
+        config.named_paths = read.named_paths();
         (config, complaints)
     }
 

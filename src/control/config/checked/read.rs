@@ -1,5 +1,6 @@
 //! Values by the type that their declaration promises.
 
+use std::cell::RefCell;
 use std::path::PathBuf;
 
 use crate::control::config::survey::Values;
@@ -7,9 +8,18 @@ use crate::control::config::values::Value;
 use crate::secret::Secret;
 
 /// Values by the type that their declaration promises.
-pub(super) struct Read<'a>(pub(super) &'a Values);
+pub(super) struct Read<'a>(pub(super) &'a Values, RefCell<Vec<PathBuf>>);
 
-impl Read<'_> {
+impl<'a> Read<'a> {
+    pub(super) fn new(values: &'a Values) -> Self {
+        Self(values, RefCell::default())
+    }
+
+    /// Every path that [`Self::path`] has found.
+    pub(super) fn named_paths(self) -> Vec<PathBuf> {
+        self.1.into_inner()
+    }
+
     pub(super) fn is_on(&self, group: &str, name: &str) -> bool {
         *self.0.value(group, name) == Value::Bool(true)
     }
@@ -40,7 +50,9 @@ impl Read<'_> {
     /// A path, from the directory that the program was started in: a daemon leaves it.
     pub(super) fn path(&self, group: &str, name: &str) -> Option<PathBuf> {
         let path = PathBuf::from(self.text(group, name)?);
-        Some(std::path::absolute(&path).unwrap_or(path))
+        let path = std::path::absolute(&path).unwrap_or(path);
+        self.1.borrow_mut().push(path.clone());
+        Some(path)
     }
 
     pub(super) fn list(&self, group: &str, name: &str) -> &[String] {

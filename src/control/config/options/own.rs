@@ -28,6 +28,13 @@ pub(super) static DECLARED: &[OptionDef] = &[
         "Seconds that sessions go on after SIGTERM, without new ones; 0 ends them at once",
     )
     .default("0"),
+    option(
+        OWN,
+        "sandbox",
+        Kind::Choice(&["auto", "required", "off"]),
+        "Give up rights that a proxy needs none of: as far as the kernel can, or no start without, or none",
+    )
+    .default("auto"),
     option(OWN, "pid_file", Kind::Str, "File for the process's number, removed at the end"),
     option(OWN, "any_console_type", Kind::Bool, "Serve tokens of other console types too").default("false"),
     option(OWN, "explain_refusals", Kind::Bool, "Tell the browser why, in a Close code and reason")
