@@ -24,6 +24,8 @@ mod program;
 #[path = "common/service.rs"]
 mod service;
 
+#[path = "outage/confined.rs"]
+mod confined;
 #[path = "outage/faults.rs"]
 mod faults;
 #[path = "outage/logins.rs"]

@@ -26,6 +26,9 @@ pub fn paths(config: &Config, directory: &Path) -> Paths {
     read.extend(config.values.files.iter().cloned());
     read.extend(config.named_paths.iter().cloned());
     read.extend(VARIABLES.iter().filter_map(std::env::var_os).map(PathBuf::from));
+    // POSIX: a file stands behind a colon, which libraries take for granted where the name is absolute.
+    let zone = std::env::var("TZ").unwrap_or_default();
+    read.extend(Some(zone.trim_start_matches(':')).filter(|zone| zone.starts_with('/')).map(PathBuf::from));
     if let PortCheck::Rpc(settings) = &config.port_check
         && let Some(tls) = &settings.rabbit.tls
     {

@@ -65,6 +65,11 @@ impl World {
 
     /// A token for a serial console of an instance of its own.
     pub(crate) fn token(&self, program: &Program) -> Token {
+        self.token_at(program, "127.0.0.1")
+    }
+
+    /// The same, with that name for the machine of the console.
+    pub(crate) fn token_at(&self, program: &Program, node: &str) -> Token {
         let instance = uuid();
         let arguments = [
             "token",
@@ -75,7 +80,7 @@ impl World {
             "--type",
             "serial",
             "--host",
-            "127.0.0.1",
+            node,
             "--port",
             &self.console.port().to_string(),
             "--instance",
