@@ -16,6 +16,8 @@ pub(crate) struct Args {
     /// Tenants beside them that send and never read
     pub(crate) stalled: usize,
     pub(crate) bytes: usize,
+    /// Messages that a tenant hands over at once
+    pub(crate) batch: usize,
     /// Messages a second over all sessions; 0 sends the next when the last came back
     pub(crate) rate: u64,
     pub(crate) warm: Duration,
@@ -34,6 +36,7 @@ impl Args {
             sessions: 1,
             stalled: 0,
             bytes: 65_536,
+            batch: 1,
             rate: 0,
             warm: Duration::from_millis(200),
             window: Duration::from_millis(800),
@@ -49,6 +52,7 @@ impl Args {
                 "--sessions" => args.sessions = value.parse()?,
                 "--stalled" => args.stalled = value.parse()?,
                 "--bytes" => args.bytes = value.parse()?,
+                "--batch" => args.batch = value.parse()?,
                 "--rate" => args.rate = value.parse()?,
                 "--warm-ms" => args.warm = Duration::from_millis(value.parse()?),
                 "--millis" => args.window = Duration::from_millis(value.parse()?),

@@ -19,8 +19,11 @@ pub(crate) fn run(args: &Args) -> Outcome<Value> {
     let node = Station::listen(args.listen, node_role)?;
     let tenants = Tenant::connect_all(args, args.sessions, false)?;
     node.wait_for(args.sessions)?;
-    let tenant_role =
-        if to_tenant { Role::Sink } else { Role::Source(message(&payload, args.upgrade.is_some())?) };
+    let tenant_role = if to_tenant {
+        Role::Sink
+    } else {
+        Role::Source(message(&payload, args.upgrade.is_some())?.repeat(args.batch))
+    };
     let tenants = Station::of(tenants.into_iter().map(|tenant| tenant.stream).collect(), tenant_role)?;
     let (source, sink) = if to_tenant { (&node, &tenants) } else { (&tenants, &node) };
 
