@@ -141,7 +141,7 @@ fn probes_leave_no_line_at_info(engine: &str) {
     let own = "port_check = off\nadmin_socket = admin.sock";
     let program = Program::start(&Options { own, ..Options::on(engine) });
     // The last line that a start leaves.
-    program.wait_for_log("port_check = off");
+    program.wait_for_log("] sandbox: ");
     let sessions = || {
         let metrics = admin::metrics(&program);
         let ended = metrics.lines().filter(|line| line.starts_with("consolegate_sessions_total{"));
