@@ -15,6 +15,7 @@ use std::io;
 use std::path::PathBuf;
 
 use nix::sys::prctl::{set_dumpable, set_no_new_privs};
+use nix::sys::resource::{Resource, setrlimit};
 use thiserror::Error;
 
 /// `[consolegate] sandbox`
@@ -84,7 +85,7 @@ pub fn enter(mode: Mode, paths: &Paths) -> Result<Sandbox, SandboxError> {
     if mode == Mode::Off {
         return Ok(sandbox);
     }
-    let process = set_no_new_privs().and_then(|()| set_dumpable(false)).map_err(SandboxError::from);
+    let process = no_cores(mode).and_then(|()| set_no_new_privs()).map_err(SandboxError::from);
     sandbox.note(process.map(|()| "no new privileges, no core dumps".to_owned()))?;
     let files = files::confine(paths, mode == Mode::Required).map(|confined| {
         sandbox._held = confined.held;
@@ -94,6 +95,17 @@ pub fn enter(mode: Mode, paths: &Paths) -> Result<Sandbox, SandboxError> {
     let calls = calls::deny().map(|count| format!("seccomp ({count} system calls denied)"));
     sandbox.note(calls)?;
     Ok(sandbox)
+}
+
+/// Keys must not end in a file. A limit of one byte keeps the kernel from feeding a program that collects cores, too
+/// (core(5)); a limit of none does not.
+///
+/// With [`Mode::Required`] the process is not dumpable either, and no debugger of the same user's can attach. That hides
+/// its descriptors from that user: health checks in containers, which run as the service's own user, no longer find
+/// its port and its connection to the broker by its process.
+fn no_cores(mode: Mode) -> nix::Result<()> {
+    setrlimit(Resource::RLIMIT_CORE, 1, 1)?;
+    if mode == Mode::Required { set_dumpable(false) } else { Ok(()) }
 }
 
 impl Sandbox {

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, Uid};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 
 use super::client::Client;
@@ -24,6 +24,34 @@ on_both_engines! {
     files_are_renewed_and_made_in_every_mode,
     every_thread_is_in_the_sandbox,
     a_link_to_elsewhere_leads_nowhere,
+}
+
+/// In a container a health check runs as the service's own user, and joins process, port and connections.
+#[test]
+fn probes_of_the_same_user_see_the_process_unless_the_sandbox_is_required() {
+    let as_user = |command: &mut Command| {
+        if Uid::effective().is_root() {
+            command.uid(54_321).gid(54_321);
+        }
+    };
+    for mode in ["auto", "required"] {
+        let own = format!("port_check = off\nsandbox = {mode}");
+        let options = Options { name: "nova-serialproxy", own: &own, ..Options::on("auto") };
+        let program = Program::start_with(&options, |command| {
+            command.env("OS_CONSOLEGATE__SANDBOX", mode);
+            as_user(command);
+        });
+        program.wait_for_log("sandbox: ");
+        let mut ss = Command::new("ss");
+        ss.args(["-Hlntp", &format!("sport = :{}", program.address.port())]);
+        as_user(&mut ss);
+        let said = String::from_utf8(ss.output().unwrap().stdout).unwrap();
+        let sees = said.contains(&format!("pid={},", program.pid()));
+        assert_eq!(sees, mode == "auto", "{mode}: {said}");
+        let limits = fs::read_to_string(format!("/proc/{}/limits", program.pid())).unwrap();
+        let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+        assert!(core.contains(" 1 "), "{core}");
+    }
 }
 
 const MODES: [&str; 3] = ["required", "auto", "off"];
