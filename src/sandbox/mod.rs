@@ -1,7 +1,7 @@
 //! What the process gives up at its start, so that whoever takes it over through a bug finds little to do with it.
 //!
 //! Four layers, each from the kernel: no new privileges and no core dumps (prctl(2)), files only where the
-//! configuration has some ([`files`], landlock(7)), no system calls that a proxy never makes ([`calls`],
+//! configuration has some (`files`, landlock(7)), no system calls that a proxy never makes (`calls`,
 //! seccomp(2)), and workers' rings that know the operations of their engine only (`engine::uring`, always).
 //!
 //! [`enter`] comes before the first thread, since landlock binds the calling thread and those it starts;

@@ -41,7 +41,7 @@ impl Authorizing {
         let found = http::token::find(&request);
         if found.malformed_cookie {
             // Nova's line; what the cookie holds is nobody's business.
-            tracing::warn!(target: LOG_TARGET, request = cx.number, "Found malformed cookie");
+            tracing::warn!(target: LOG_TARGET, "Found malformed cookie");
         }
         let token = found.token.unwrap_or_else(|| ConsoleToken::new(""));
         let question = Question::Authorize { hash: token.hash(), session: cx.number, tenant: cx.peer.ip() };

@@ -387,6 +387,8 @@ impl Engine for UringEngine {
         for (id, from) in std::mem::take(&mut self.starved) {
             self.read(id, from);
         }
+        // Those for whom it was too early, or for whom there was no slot: no completion will come for them.
+        self.adopt();
         self.acceptor.update(&mut self.ring, self.connections.has_room());
         let deadline = [deadline, self.acceptor.paused_until()].into_iter().flatten().min();
         let want = usize::from(self.completed.is_empty());
