@@ -260,6 +260,7 @@ fn readiness_knows_the_certificate() {
         let default = format!("web =\ncert = {}\nkey = {}", path("cert"), path("key"));
         let own = format!("port_check = off\nadmin_socket = admin.sock\nstrict_readiness = {strict}");
         let program = Program::start(&Options { default: &default, own: &own, ..Options::on("auto") });
+        wait_until_live(&program);
         program.token("novnc", 1, 600);
         let ready = ask(&program, "GET /readyz");
         let check = ready.json()["checks"]["certificate"].clone();

@@ -123,6 +123,8 @@ fn negotiate(
     }
     let (bytes, end) = client.rest();
     compute.join().unwrap();
+    // The end is seen before its line is written.
+    program.wait_for_log("handler exception: ");
     (bytes, end, program.log())
 }
 
