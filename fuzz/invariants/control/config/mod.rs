@@ -70,7 +70,8 @@ fn configuration(program: Program, bytes: &[u8], assignments: Vec<ini::Assignmen
     });
     let environment = |_: &str| None::<OsString>;
     let layers = [Layer::File(ParsedFile::new("nova.conf".into(), assignments))];
-    let reading = Reading { program, layers: &layers, environment: &environment, warnings: Vec::new() };
+    let (warnings, files) = (Vec::new(), Vec::new());
+    let reading = Reading { program, layers: &layers, environment: &environment, warnings, files };
     let survey = resolve::resolve(reading, true);
     for one in &survey.options {
         if let Err(complaint) = &one.result {
