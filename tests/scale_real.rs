@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 
 use consolegate::engine::descriptors;
 use nix::sys::signal::Signal;
+use nix::sys::socket::{Backlog, listen};
 
 use client::{Client, tcp};
 use pair::{Pair, connect};
@@ -51,12 +52,17 @@ const END: Duration = Duration::from_secs(5);
 /// Accepts consoles that say nothing, and keeps them.
 fn silent_consoles() -> (u16, Arc<Mutex<Vec<TcpStream>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    // The usual queue of 128 overflows when this thread has to wait for its turn.
+    listen(&listener, Backlog::new(4_096).unwrap()).unwrap();
     let port = listener.local_addr().unwrap().port();
     let consoles = Arc::new(Mutex::new(Vec::new()));
     let kept = Arc::clone(&consoles);
     thread::spawn(move || {
         for stream in listener.incoming() {
-            kept.lock().unwrap().push(stream.unwrap());
+            match stream {
+                Ok(stream) => kept.lock().unwrap().push(stream),
+                Err(error) => eprintln!("a console could not be accepted: {error}"),
+            }
         }
     });
     (port, consoles)
