@@ -26,10 +26,10 @@ pub(crate) const TRANSPORTS: [Transport; 2] = [Transport::Plain, Transport::Tls]
 
 /// The longest that a neighbour's keystroke may take, ninety-nine times in a hundred. It takes a millisecond; the
 /// rest is for machines that run other tests beside. Whatever holds a worker up for long is found.
-const NEIGHBOUR_P99: Duration = Duration::from_millis(700);
+const NEIGHBOUR_P99: Duration = Duration::from_millis(1_500);
 
 /// Keystrokes that say something about a percentile.
-const KEYSTROKES_MIN: usize = 100;
+const KEYSTROKES_MIN: usize = 250;
 
 /// What a program that has nothing to do may use of a processor, in hundredths.
 const REST_PERCENT: u64 = 40;
@@ -222,7 +222,7 @@ impl Neighbour {
         self.is_over.store(true, Ordering::Relaxed);
         let mut times = self.tenant.take().unwrap().join().expect("the neighbour noticed");
         times.sort_unstable();
-        let p99 = times[times.len() * 99 / 100];
+        let p99 = times[(times.len() - 1) * 99 / 100];
         println!("{what}: the neighbour's p99 of {} keystrokes: {p99:?}", times.len());
         assert!(p99 < NEIGHBOUR_P99, "{what}: the neighbour's p99 of {} keystrokes is {p99:?}", times.len());
     }
