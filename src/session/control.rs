@@ -6,7 +6,7 @@
 use std::any::Any;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::ops::{Deref, DerefMut};
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -168,9 +168,7 @@ impl Admitted {
     pub fn boxed(info: ConnectInfo) -> Box<Self> {
         Self::with_place(info, Place::default())
     }
-}
 
-impl Admitted {
     /// The place alone, when all else has been noted.
     #[must_use]
     pub fn into_place(self) -> Place {
@@ -183,12 +181,6 @@ impl Deref for Admitted {
 
     fn deref(&self) -> &ConnectInfo {
         &self.info
-    }
-}
-
-impl DerefMut for Admitted {
-    fn deref_mut(&mut self) -> &mut ConnectInfo {
-        &mut self.info
     }
 }
 

@@ -160,9 +160,7 @@ impl Row {
             Self::Postgres(row) => row.try_get(name),
         }
     }
-}
 
-impl Row {
     /// Whether there is a column of that name.
     pub(super) fn has(&self, name: &str) -> bool {
         fn has(columns: &[impl Column], name: &str) -> bool {

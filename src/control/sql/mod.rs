@@ -1,8 +1,8 @@
 //! The cell database: the two rows that a console token leads to.
 //!
 //! Only reading, and only the columns the proxy needs. In particular `tls_port` is selected only where SPICE goes
-//! under TLS, and the catalogue has it: schemas before Nova 31 lack it. Nothing is contacted before the first look-up, and a database that
-//! went away is found again by the next one.
+//! under TLS, and the catalogue has it: schemas before Nova 31 lack it. Nothing is contacted before the first
+//! look-up, and a database that went away is found again by the next one.
 //!
 //! [`DatabaseUrl`] says which database it is, `target` how to connect to it, `link` is one connection, `pool`
 //! the few that all sessions share. How an outage costs each session a bounded wait is in `outage`.
