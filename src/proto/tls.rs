@@ -173,19 +173,21 @@ impl TlsLayer {
         [version, suite].into_iter().flatten().collect::<Vec<_>>().join(" ")
     }
 
-    /// Takes wire bytes. Whatever they are, [`TlsLayer::take_wire`] may have something to send afterwards.
-    pub fn open(&mut self, wire: &Chunk) -> Opened {
+    /// Takes wire bytes, whose buffer comes back with the plain ones where they fit. Whatever they are,
+    /// [`TlsLayer::take_wire`] may have something to send afterwards.
+    pub fn open(&mut self, wire: Chunk) -> Opened {
         let mut opened = Opened::default();
-        let mut bytes = wire.bytes();
-        while !bytes.is_empty() && !self.failed && !opened.ended {
+        let mut plain = Plain { chunk: wire, len: 0, taken: 0, apart: None };
+        while plain.rest() > 0 && !self.failed && !opened.ended {
             // Takes what its buffer has room for; the plain bytes are taken out below, so there is some.
-            let taken = self.connection.read_tls(&mut bytes);
+            let taken = self.connection.read_tls(&mut plain.wire());
             debug_assert!(matches!(taken, Ok(1..)), "{taken:?}");
-            if !matches!(taken, Ok(1..)) {
+            let Ok(taken @ 1..) = taken else {
                 self.failed = true;
                 opened.error = Some(TlsError(rustls::Error::General("a record did not fit".to_owned())));
                 break;
-            }
+            };
+            plain.taken += taken;
             let processed = self.connection.process_new_packets();
             loop {
                 // Also after an error: what came ahead of a broken record is good.
@@ -193,7 +195,12 @@ impl TlsLayer {
                 if waiting == 0 {
                     break;
                 }
-                self.take_plain(&mut opened.plain, waiting, bytes.len() + waiting);
+                // There are that many: reading them cannot block or end.
+                let read = self.connection.reader().read_exact(plain.room(waiting));
+                debug_assert!(read.is_ok(), "{read:?}");
+                if read.is_ok() {
+                    plain.commit(waiting);
+                }
             }
             match processed {
                 Ok(state) => opened.ended = state.peer_has_closed(),
@@ -203,20 +210,8 @@ impl TlsLayer {
                 }
             }
         }
+        opened.plain = plain.into_chunk();
         opened
-    }
-
-    /// Appends `len` plain bytes to `plain`. Where it has to grow, it grows by `wanted`.
-    fn take_plain(&mut self, plain: &mut Chunk, len: usize, wanted: usize) {
-        if plain.spare_mut().len() < len {
-            let mut larger = Chunk::with_capacity(plain.len() + wanted.max(len));
-            larger.append(plain.bytes());
-            *plain = larger;
-        }
-        // There are that many: reading them cannot block or end.
-        let read = self.connection.reader().read_exact(&mut plain.spare_mut()[..len]);
-        debug_assert!(read.is_ok(), "{read:?}");
-        plain.commit(if read.is_ok() { len } else { 0 });
     }
 
     /// Seals plain bytes: 16 KiB in a record, so that a short write is exactly one. To be followed by
@@ -237,14 +232,16 @@ impl TlsLayer {
         }
     }
 
-    /// Everything there is to send, in order; none when there is nothing. `len` is that of the bytes last
-    /// sealed.
-    pub fn take_wire(&mut self, len: usize) -> Option<Chunk> {
+    /// Everything there is to send, in order; none when there is nothing. `sealed` are the bytes last sealed, whose
+    /// buffer is used again where it is large enough.
+    pub fn take_wire(&mut self, mut sealed: Chunk) -> Option<Chunk> {
         if !self.connection.wants_write() {
             return None;
         }
-        let records = len / 16_384 + 1;
-        let mut wire = Wire(Chunk::with_capacity(len + records * RECORD_OVERHEAD_BYTES));
+        let records = sealed.len() / 16_384 + 1;
+        let wanted = sealed.len() + records * RECORD_OVERHEAD_BYTES;
+        sealed.clear();
+        let mut wire = Wire(if sealed.capacity() < wanted { Chunk::with_capacity(wanted) } else { sealed });
         while self.connection.wants_write() {
             // Only `Wire` could fail, and does not.
             if !matches!(self.connection.write_tls(&mut wire), Ok(1..)) {
@@ -259,6 +256,59 @@ impl fmt::Debug for TlsLayer {
     /// Nothing of the keys.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "TlsLayer(handshaking: {}, failed: {})", self.is_handshaking(), self.failed)
+    }
+}
+
+/// Plain bytes in the place of the wire bytes that they came from, so that a step under TLS needs no buffer of its own.
+struct Plain {
+    /// Plain bytes, bytes that are void, wire bytes that were not taken yet.
+    // INVARIANT: len <= taken <= chunk.len()
+    chunk: Chunk,
+    len: usize,
+    taken: usize,
+    /// All plain bytes, once they were more than wire bytes taken: their record had begun in an earlier chunk.
+    apart: Option<Chunk>,
+}
+
+impl Plain {
+    fn rest(&self) -> usize {
+        self.chunk.len() - self.taken
+    }
+
+    fn wire(&self) -> &[u8] {
+        &self.chunk.bytes()[self.taken..]
+    }
+
+    /// Room for `len` more plain bytes.
+    fn room(&mut self, len: usize) -> &mut [u8] {
+        let (held, rest) = (self.len, self.rest());
+        if self.apart.is_none() && held + len <= self.taken {
+            return &mut self.chunk.bytes_mut()[held..held + len];
+        }
+        let apart = self.apart.get_or_insert_with(|| {
+            let mut apart = Chunk::with_capacity(held + len + rest);
+            apart.append(&self.chunk.bytes()[..held]);
+            apart
+        });
+        if apart.spare_mut().len() < len {
+            let mut larger = Chunk::with_capacity(apart.len() + len + rest);
+            larger.append(apart.bytes());
+            *apart = larger;
+        }
+        &mut apart.spare_mut()[..len]
+    }
+
+    /// Counts `len` bytes of the room.
+    fn commit(&mut self, len: usize) {
+        match &mut self.apart {
+            Some(apart) => apart.commit(len),
+            None => self.len += len,
+        }
+    }
+
+    fn into_chunk(mut self) -> Chunk {
+        self.chunk.truncate(self.len);
+        self.apart.unwrap_or(self.chunk)
     }
 }
 

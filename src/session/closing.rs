@@ -22,7 +22,8 @@
 //!
 //! After our last byte a side's remaining input is read and discarded until its FIN: closing a socket with
 //! unread input makes the kernel send RST. On the tenant's side that destroys the Close frame in flight, and
-//! browsers report 1006; on the compute side it voids what was typed last.
+//! browsers report 1006; on the compute side it voids what was typed last. Under TLS each FIN above is behind a
+//! `close_notify`, and the end waits for it and for an alert that is on its way (`session/layers.rs`).
 
 use std::time::Instant;
 

@@ -6,7 +6,7 @@
 use std::time::Instant;
 
 use super::secure::{Secure, Upgrade};
-use super::{Context, Failure, Input, Outbox, Output, Side};
+use super::{CloseReason, Context, Failure, Input, Outbox, Output, Side};
 use crate::proto::tls::TlsLayer;
 
 /// At least one side is under TLS.
@@ -14,6 +14,8 @@ use crate::proto::tls::TlsLayer;
 pub(super) struct Layers {
     tenant: Option<Box<Secure>>,
     compute: Option<Box<Secure>>,
+    /// The phases are over, and the end waits for what is owed to a peer
+    closing: Option<CloseReason>,
     /// Where the phase's wishes are taken from
     pub(super) wishes: Vec<Output>,
 }
@@ -39,6 +41,27 @@ impl Layers {
         self.tenant.as_ref().and_then(|tenant| tenant.handshake_until())
     }
 
+    /// Whether only the end is left, and waits.
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.is_some()
+    }
+
+    /// How long the end still waits.
+    pub(super) fn owes_until(&self, now: Instant) -> Option<Instant> {
+        [&self.tenant, &self.compute].into_iter().flatten().filter_map(|secure| secure.owes_until(now)).max()
+    }
+
+    /// Takes what happened once only the end is left, which comes when nothing is owed any more.
+    pub(super) fn happened_at_the_end(&mut self, cx: &Context, input: Input, out: &mut Outbox) {
+        self.happened(cx, input, out);
+        while self.next().is_some() {}
+        if self.owes_until(cx.now).is_none()
+            && let Some(reason) = self.closing.take()
+        {
+            out.push(Output::Close(reason));
+        }
+    }
+
     /// Takes what happened; what it means to the phase is to be taken with [`Layers::next`]. The side whose
     /// handshake that ended, if it did.
     pub(super) fn happened(&mut self, cx: &Context, input: Input, out: &mut Outbox) -> Option<Side> {
@@ -58,8 +81,14 @@ impl Layers {
     }
 
     /// Carries out a wish of the phase's.
-    pub(super) fn wish(&mut self, output: Output, out: &mut Outbox) {
+    pub(super) fn wish(&mut self, cx: &Context, output: Output, out: &mut Outbox) {
         let output = match output {
+            // Closing cancels what is being written. A peer is owed the alert that says why, or the `close_notify`
+            // without which it has to take what it got for cut off (RFC 8446 section 6.1).
+            Output::Close(reason) if self.owes_until(cx.now).is_some() => {
+                self.closing = Some(reason);
+                return;
+            }
             // What is spliced would not be sealed, or has not been opened.
             Output::SpliceIn { from } => Output::Read(from),
             output => output,
@@ -70,7 +99,7 @@ impl Layers {
             None => &mut None,
         };
         match secure {
-            Some(secure) => secure.wish(output, out),
+            Some(secure) => secure.wish(cx, output, out),
             None => out.push(output),
         }
     }

@@ -249,7 +249,7 @@ impl Session {
         let cx = self.context(now, unix_s, settings);
         self.transport = Some(Box::new(Transport::Opening(Opening::new(&cx))));
         self.phase = request::Request::start(&cx, out);
-        out.push(Output::Wait(self.deadline()));
+        out.push(Output::Wait(self.deadline(now)));
     }
 
     /// Takes one input and appends what follows from it to `out`.
@@ -273,7 +273,7 @@ impl Session {
                 }
             }
         }
-        out.push(Output::Wait(self.deadline()));
+        out.push(Output::Wait(self.deadline(now)));
     }
 
     fn context<'a>(&self, now: Instant, unix_s: u64, settings: &'a Settings) -> Context<'a> {
@@ -340,6 +340,9 @@ impl Session {
 
     /// Takes an input through the TLS layers, and lets them carry out what the phase wishes.
     fn step_layers(&mut self, cx: &Context, layers: &mut Layers, input: Input, out: &mut Outbox) {
+        if layers.is_closing() {
+            return layers.happened_at_the_end(cx, input, out);
+        }
         if let Some(side) = layers.happened(cx, input, out) {
             self.change_above(cx, layers, out, |phase, out| phase.secured(cx, side, out));
         }
@@ -361,7 +364,7 @@ impl Session {
         let mut wishes = std::mem::take(&mut layers.wishes);
         wishes.extend(out.outputs.drain(before..));
         for output in wishes.drain(..) {
-            layers.wish(output, out);
+            layers.wish(cx, output, out);
         }
         layers.wishes = wishes;
         if let Some(upgrade) = self.phase.take_upgrade() {
@@ -379,8 +382,9 @@ impl Session {
         }
     }
 
-    fn deadline(&self) -> Option<Instant> {
+    fn deadline(&self, now: Instant) -> Option<Instant> {
         match self.transport.as_deref() {
+            Some(Transport::Layers(layers)) if layers.is_closing() => layers.owes_until(now),
             // A handshake may have been cut short by the session's end.
             _ if matches!(self.phase, Phase::Taken) => None,
             Some(Transport::Layers(layers)) => layers.handshake_until().or_else(|| self.phase.deadline()),
@@ -391,7 +395,10 @@ impl Session {
     /// The phase's name, for logs, metrics and tests.
     #[must_use]
     pub fn phase_name(&self) -> &'static str {
-        self.phase.name()
+        match self.transport.as_deref() {
+            Some(Transport::Layers(layers)) if layers.is_closing() => "closing",
+            _ => self.phase.name(),
+        }
     }
 
     /// Process-wide number of the connection.

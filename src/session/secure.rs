@@ -44,6 +44,8 @@ pub(super) struct Secure {
     shutdown_wanted: bool,
     /// FIN is behind everything: nothing may follow it
     shut: bool,
+    /// How long the session's end waits for what is owed to the peer: an alert, or `close_notify` and FIN
+    owed_until: Option<Instant>,
     /// Nothing more is opened: what the wire brings is discarded by the phase
     failed: bool,
     /// What the phase has to be told
@@ -77,7 +79,7 @@ impl Secure {
         let mut secure = Self::new(Side::Compute, upgrade.layer, upgrade.writing);
         secure.last_byte_apart = upgrade.last_byte_apart;
         secure.outgoing.extend(upgrade.unsent);
-        secure.send(0, out);
+        secure.send(Chunk::default(), out);
         if !upgrade.early.is_empty() {
             // The read that is open goes on: these bytes were not its answer.
             secure.received(cx, upgrade.early, out);
@@ -102,6 +104,7 @@ impl Secure {
             broken: None,
             shutdown_wanted: false,
             shut: false,
+            owed_until: None,
             failed: false,
             feed: VecDeque::new(),
         }
@@ -114,6 +117,17 @@ impl Secure {
     /// The handshake's deadline, which stands in for the phase's.
     pub(super) fn handshake_until(&self) -> Option<Instant> {
         self.handshake_until
+    }
+
+    /// Until when the session's end has to wait, because what is owed to the peer is still being written.
+    pub(super) fn owes_until(&self, now: Instant) -> Option<Instant> {
+        let owes = self.wire_writing && self.broken.is_none();
+        self.owed_until.filter(|until| owes && now < *until)
+    }
+
+    /// Something is owed to the peer, which has as much time to take it as to answer a Close.
+    fn owe(&mut self, cx: &Context) {
+        self.owed_until.get_or_insert(cx.now + duration(cx.settings.limits.close_timeout_ms));
     }
 
     /// Takes what happened on the wire; what it means to the phase is in `feed` afterwards. True when that
@@ -180,8 +194,8 @@ impl Secure {
             }
             return false;
         }
-        let opened = self.layer.open(&chunk);
-        self.send(0, out);
+        let opened = self.layer.open(chunk);
+        self.send(Chunk::default(), out);
         let over = self.handshaking && !self.layer.is_handshaking();
         if over {
             self.handshaking = false;
@@ -212,6 +226,7 @@ impl Secure {
     /// The peer broke TLS. Our alert is on the way.
     fn violated(&mut self, cx: &Context, error: TlsError, out: &mut Outbox) {
         self.failed = true;
+        self.owe(cx);
         if self.side == Side::Tenant {
             // What Nova logs, less OpenSSL's wording. Of a compute node the phase says more.
             tracing::info!(target: LOG_TARGET, "handler exception: {error} (from {})", cx.peer.ip());
@@ -234,7 +249,7 @@ impl Secure {
     }
 
     /// Carries out a wish of the phase's; what can be answered at once is in `feed` afterwards.
-    pub(super) fn wish(&mut self, output: Output, out: &mut Outbox) {
+    pub(super) fn wish(&mut self, cx: &Context, output: Output, out: &mut Outbox) {
         match output {
             Output::Read(_) => {
                 self.read_wanted = true;
@@ -252,17 +267,19 @@ impl Secure {
                 if !self.layer.is_handshaking() {
                     self.seal(chunk.bytes());
                 }
-                self.send(chunk.len(), out);
+                self.send(chunk, out);
                 self.tell_written();
             }
             Output::ShutdownWrite(_) => {
                 if self.layer.is_handshaking() {
                     // It will not come to an end, and must not be answered behind the FIN.
                     self.failed = true;
+                } else {
+                    self.owe(cx);
                 }
                 self.layer.send_close_notify();
                 self.shutdown_wanted = true;
-                self.send(0, out);
+                self.send(Chunk::default(), out);
                 self.flush(out);
             }
             other => out.push(other),
@@ -304,7 +321,7 @@ impl Secure {
     }
 
     /// Takes what the layer has to send, `sealed` being the bytes just sealed.
-    fn send(&mut self, sealed: usize, out: &mut Outbox) {
+    fn send(&mut self, sealed: Chunk, out: &mut Outbox) {
         if let Some(wire) = self.layer.take_wire(sealed)
             && self.broken.is_none()
             && !self.shut
@@ -321,7 +338,7 @@ impl Secure {
 
     /// A write is over: what waits behind it leaves, and behind all of it the FIN.
     fn flush(&mut self, out: &mut Outbox) {
-        self.send(0, out);
+        self.send(Chunk::default(), out);
         if self.wire_writing {
             return;
         }

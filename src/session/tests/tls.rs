@@ -1,6 +1,6 @@
 //! TLS, PROXY headers, and what the first bytes of a connection decide.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, Read, Write};
 
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{PrivateKeyDer, ServerName};
@@ -101,6 +101,7 @@ fn the_end_of_tls_is_the_tenants_end() {
     let mut wire = Vec::new();
     client.write_tls(&mut wire).unwrap();
     driver.receive(Side::Tenant, &wire);
+    driver.flush();
     assert!(matches!(driver.closed, Some(CloseReason::Http(HttpEnd::Idle))), "{:?}", driver.closed);
 }
 
@@ -248,10 +249,9 @@ fn nobody_else_may_send_a_proxy_header() {
     }
 }
 
-#[test]
-fn a_console_under_tls_is_never_spliced() {
+/// A serial console at rest in its relay, and its tenant.
+fn relaying() -> (Driver, ClientConnection) {
     let (settings, mut client) = with_certificate();
-    let full = size_of_read(&settings);
     let mut driver = Driver::accept(settings);
     let upgrade = format!(
         "GET /?token={TOKEN} HTTP/1.1\r\nHost: console.example\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -263,6 +263,13 @@ fn a_console_under_tls_is_never_spliced() {
     driver.answer(Input::Resolved(vec!["198.51.100.1:10000".parse().unwrap()]));
     driver.connected();
     assert_eq!(driver.phase(), "relaying");
+    (driver, client)
+}
+
+#[test]
+fn a_console_under_tls_is_never_spliced() {
+    let (mut driver, mut client) = relaying();
+    let full = size_of_read(&driver.settings);
     for round in 0..8_u8 {
         assert!(driver.compute.reading && !driver.compute.may_pipe, "round {round}");
         driver.receive(Side::Compute, &vec![round; full]);
@@ -275,4 +282,88 @@ fn a_console_under_tls_is_never_spliced() {
 
 fn size_of_read(settings: &Settings) -> usize {
     limits::size(settings.limits.read_bytes)
+}
+
+#[test]
+fn the_end_waits_for_close_notify_and_fin() {
+    let (settings, mut client) = with_certificate();
+    let mut driver = Driver::accept(settings);
+    talk(&mut driver, &mut client, usize::MAX);
+    client.send_close_notify();
+    let mut wire = Vec::new();
+    client.write_tls(&mut wire).unwrap();
+    driver.receive(Side::Tenant, &wire);
+    // Nothing more comes from the tenant, so nothing else is awaited.
+    assert!(driver.closed.is_none(), "a Close cancels the write that is under way");
+    assert_eq!((driver.phase(), driver.waits()), ("closing", Some(Duration::from_secs(5))));
+    let mut sent = &driver.take_sent(Side::Tenant)[..];
+    client.read_tls(&mut sent).unwrap();
+    assert!(client.process_new_packets().unwrap().peer_has_closed());
+    driver.written(Side::Tenant);
+    assert!(driver.tenant.shut_down);
+    assert!(matches!(driver.closed, Some(CloseReason::Http(HttpEnd::Idle))), "{:?}", driver.closed);
+}
+
+#[test]
+fn a_tenant_that_takes_no_close_notify_is_not_waited_for_long() {
+    for breaks in [false, true] {
+        let (settings, mut client) = with_certificate();
+        let mut driver = Driver::accept(settings);
+        talk(&mut driver, &mut client, usize::MAX);
+        client.send_close_notify();
+        let mut wire = Vec::new();
+        client.write_tls(&mut wire).unwrap();
+        driver.receive(Side::Tenant, &wire);
+        driver.input(Input::Kill(CloseReason::ShuttingDown));
+        assert!(driver.closed.is_none(), "it ends already, and soon");
+        if breaks {
+            driver.write_fails(Side::Tenant);
+        } else {
+            driver.expire();
+        }
+        assert!(!driver.tenant.shut_down);
+        assert!(matches!(driver.closed, Some(CloseReason::Http(HttpEnd::Idle))), "{:?}", driver.closed);
+    }
+}
+
+#[test]
+fn a_tenant_that_breaks_tls_in_its_relay_gets_the_alert_behind_what_is_under_way() {
+    let (mut driver, mut client) = relaying();
+    driver.receive(Side::Compute, b"a screen");
+    driver.receive(Side::Tenant, b"\x17\x03\x03\x00\x20 is not what a key has sealed !!!");
+    assert!(driver.tenant.writing && driver.closed.is_none());
+    driver.flush();
+    if driver.closed.is_none() {
+        driver.end(Side::Compute);
+    }
+    assert!(matches!(driver.closed, Some(CloseReason::TenantFailed(_))), "{:?}", driver.closed);
+    let sent = driver.take_sent(Side::Tenant);
+    let mut rest = &sent[..];
+    client.read_tls(&mut rest).unwrap();
+    let alert = client.process_new_packets().unwrap_err();
+    assert!(matches!(alert, rustls::Error::AlertReceived(_)), "{alert}");
+    assert_eq!(client.reader().fill_buf().unwrap(), b"\x82\x08a screen");
+}
+
+#[test]
+fn a_step_under_tls_goes_through_one_buffer() {
+    let (mut driver, mut client) = relaying();
+    client.writer().write_all(&conversation::binary(b"a key")).unwrap();
+    let mut wire = Chunk::with_capacity(1_024);
+    let len = client.write_tls(&mut wire.spare_mut()).unwrap();
+    wire.commit(len);
+    let storage = wire.bytes().as_ptr_range().start.addr();
+    driver.tenant.reading = false;
+    driver.session.handle(
+        driver.now,
+        UNIX_S,
+        &driver.settings,
+        Input::Received { from: Side::Tenant, chunk: wire },
+        &mut driver.outbox,
+    );
+    let outputs: Vec<_> = driver.outbox.drain().collect();
+    let [Output::Write { to: Side::Compute, chunk }, ..] = &outputs[..] else { panic!("{outputs:?}") };
+    assert_eq!(chunk.bytes(), b"a key");
+    let written = chunk.bytes().as_ptr().addr();
+    assert!((storage..storage + 1_024).contains(&written), "the buffer that was read into is written");
 }
