@@ -28,11 +28,8 @@ fn mariadb() -> &'static Service {
     })
 }
 
-/// The URL of the cell database, its password in URL's spelling.
 fn cell(service: &Service) -> String {
-    let quoted: String = service.text("/password").bytes().map(|byte| format!("%{byte:02X}")).collect();
-    let (user, port, name) = (service.text("/user"), service.text("/port"), service.text("/database"));
-    format!("mysql+pymysql://{user}:{quoted}@127.0.0.1:{port}/{name}")
+    service.cell_url("127.0.0.1")
 }
 
 fn rabbitmq() -> &'static Service {

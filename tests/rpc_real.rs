@@ -18,6 +18,7 @@ mod messaging;
 #[allow(dead_code, reason = "shared with tests/proxy, which uses the rest")]
 mod program;
 #[path = "common/service.rs"]
+#[allow(dead_code, reason = "shared with tests that use the rest")]
 mod service;
 
 #[path = "rpc/broker.rs"]

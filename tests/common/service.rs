@@ -24,11 +24,11 @@ impl Service {
         Self::start_with(name, &[])
     }
 
-    /// The same, with arguments.
-    pub(crate) fn start_with(name: &'static str, arguments: &[&str]) -> Self {
+    /// The same, which listens at these addresses too.
+    pub(crate) fn start_with(name: &'static str, addresses: &[&str]) -> Self {
         let executable = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/services").join(name);
         let mut process = Command::new(&executable)
-            .args(arguments)
+            .args(addresses)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -55,6 +55,13 @@ impl Service {
             Value::String(text) => text.clone(),
             value => value.to_string(),
         }
+    }
+
+    /// The URL of the cell database at that address, as nova.conf has it.
+    pub(crate) fn cell_url(&self, host: &str) -> String {
+        let password: String = self.text("/password").bytes().map(|byte| format!("%{byte:02x}")).collect();
+        let (user, port, name) = (self.text("/user"), self.text("/port"), self.text("/database"));
+        format!("mysql+pymysql://{user}:{password}@{host}:{port}/{name}?charset=utf8")
     }
 
     /// Runs a command and returns its answer.

@@ -38,11 +38,7 @@ impl World {
     }
 
     fn database_url(&self) -> String {
-        let password: String =
-            self.database.text("/password").bytes().map(|byte| format!("%{byte:02x}")).collect();
-        let fact = |name| self.database.text(name);
-        let (user, host, port, name) = (fact("/user"), fact("/host"), fact("/port"), fact("/database"));
-        format!("mysql+pymysql://{user}:{password}@{host}:{port}/{name}?charset=utf8")
+        self.database.cell_url("127.0.0.1")
     }
 
     /// The proxy, which waits for each part for at most `seconds`.

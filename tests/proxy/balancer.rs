@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -18,16 +19,21 @@ impl HaProxy {
     /// Starts one in front of `program`. `listener` goes behind the bind address, `extra` into the section.
     pub(crate) fn before(program: &Program, mode: &str, listener: &str, server: &str, extra: &str) -> Self {
         let port = free_port();
-        let config = program.directory.join("haproxy.cfg");
         let text = format!(
             "global\n  nbthread 1\n  log stderr local0\ndefaults\n  mode {mode}\n  log global\n  timeout connect 5s\n  \
              timeout client 60s\n  timeout server 60s\n  timeout tunnel 2s\nlisten console\n  \
              bind 127.0.0.1:{port} {listener}\n  {extra}\n  server gate {} {server}\n",
             program.address
         );
+        Self::start(&program.directory, &text, SocketAddr::from(([127, 0, 0, 1], port)))
+    }
+
+    /// Starts one with this configuration, which listens at `address`. Its files go to `directory`.
+    pub(crate) fn start(directory: &Path, text: &str, address: SocketAddr) -> Self {
+        let config = directory.join("haproxy.cfg");
         fs::write(&config, text).unwrap();
         let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin";
-        let log = fs::File::create(program.directory.join("haproxy.log")).unwrap();
+        let log = fs::File::create(directory.join("haproxy.log")).unwrap();
         let child = Command::new("haproxy")
             .env("PATH", path)
             .args(["-db", "-f"])
@@ -37,12 +43,11 @@ impl HaProxy {
             .stderr(log)
             .spawn()
             .expect("haproxy: scripts/install");
-        let address = SocketAddr::from(([127, 0, 0, 1], port));
         let mut started = Self { child, address };
         let until = Instant::now() + Duration::from_secs(20);
         while TcpStream::connect(address).is_err() {
             let ended = started.child.try_wait().unwrap();
-            let log = || fs::read_to_string(program.directory.join("haproxy.log")).unwrap();
+            let log = || fs::read_to_string(directory.join("haproxy.log")).unwrap();
             assert!(ended.is_none() && Instant::now() < until, "HAProxy does not listen:\n{}", log());
             thread::sleep(Duration::from_millis(20));
         }

@@ -77,8 +77,12 @@ impl Program {
 
     /// Starts it after `prepare` has had a hand in how.
     pub(crate) fn start_with(options: &Options<'_>, prepare: impl FnOnce(&mut Command)) -> Self {
+        Self::start_at(options, free_port(), prepare)
+    }
+
+    /// The same, on that port.
+    pub(crate) fn start_at(options: &Options<'_>, port: u16, prepare: impl FnOnce(&mut Command)) -> Self {
         let directory = directory();
-        let port = free_port();
         let database = directory.join("cell.sqlite");
         let config = format!(
             "[DEFAULT]\n{}\n[vnc]\nnovncproxy_host = 127.0.0.1\nnovncproxy_port = {port}\n\

@@ -1,8 +1,8 @@
 """What the private servers of the tests share: a directory, ports, certificates, and how to end.
 
 A service is an executable of this folder. It makes a directory of its own, starts one server on a free port
-of the loopback (as an unprivileged user where it was started by root), prints one line of JSON with what a
-client needs, and then takes one command per line of its standard input, each answered by one line. The end
+of the loopback (as an unprivileged user where it was started by root) and of the addresses in its arguments,
+prints one line of JSON with what a client needs, and then takes one command per line of its standard input, each answered by one line. The end
 of its input, or SIGTERM, ends the server and removes everything.
 """
 
@@ -58,6 +58,8 @@ class Server:
         self.directory = tempfile.mkdtemp(prefix=f'consolegate-{self.name}-')
         self.process = None
         self.paused = False
+        # Where it listens beside the loopback, for clients in other network namespaces.
+        self.addresses = sys.argv[1:]
         self.environment = {
             'PATH': os.environ.get('PATH', '/usr/bin:/bin'), 'HOME': self.directory, 'LC_ALL': 'C',
         }
