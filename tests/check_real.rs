@@ -2,6 +2,9 @@
 #![cfg(feature = "control")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says what it expects")]
 
+#[path = "common/secrets.rs"]
+#[allow(dead_code, reason = "shared with tests that use the rest")]
+mod secrets;
 #[path = "common/service.rs"]
 #[allow(dead_code, reason = "shared with tests that use the rest")]
 mod service;
@@ -96,6 +99,7 @@ impl Site {
     fn check(&self) -> (i32, Vec<String>) {
         let path = self.directory.join("nova.conf");
         fs::write(&path, &self.conf).unwrap();
+        secrets::issue_passwords(&self.conf);
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = taken.local_addr().unwrap().port().to_string();
         let before = self.names();
@@ -107,6 +111,7 @@ impl Site {
             .output()
             .unwrap();
         assert_eq!(self.names(), before, "a file was made");
+        secrets::assert_silent("--check", &output.stdout);
         let text = String::from_utf8(output.stdout).unwrap();
         assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
         (output.status.code().unwrap(), text.lines().map(str::to_owned).collect())

@@ -93,6 +93,7 @@ impl Cell {
         let place = ["--host", "127.0.0.1", "--port", &port, "--instance-host", &self.compute.host];
         let arguments =
             ["token", "create", "--init", "--type", "novnc", "--instance", instance, "--database", &url];
+        program::secrets::issue_passwords(&url);
         let (status, out, err) = program::run(folder, "consolegate", &[&arguments[..], &place].concat());
         assert_eq!(status, 0, "{err}");
         out.trim()[out.trim().len() - 36..].to_owned()
@@ -172,6 +173,8 @@ impl Drop for Contained {
         let _ = self.child.wait();
         if std::thread::panicking() {
             eprintln!("--- log of the program\n{}", self.log());
+        } else {
+            program::secrets::assert_silent("the program", self.log().as_bytes());
         }
     }
 }

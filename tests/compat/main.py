@@ -146,6 +146,17 @@ def main():
         passed, failed = len(runs[0].answers), 0
     else:
         passed, failed = compare(selected, *runs, whole=not chosen["only"])
+        planted = runs[-1].side.directory / "planted.out"
+        planted.write_text(f"a line with {next(iter(world.secrets))}\n")
+        assert len(runs[-1].side.shown()) > 0, "the search finds nothing"
+        planted.unlink()
+        nova, ours = (run.side.shown() for run in runs)
+        print(f"compat: {len(world.secrets)} secrets: in {len(nova)} lines of Nova's logs, in {len(ours)} of ours")
+        if ours or not world.secrets:
+            failed += 1
+            print("\n".join(["FAILED no secret is logged", *ours]))
+        else:
+            passed += 1
     print(f"compat: {len(selected)} cases on both sides in {time.monotonic() - begun:.0f} s, raw answers in target/compat")
     print(f"{passed} passed, {failed} failed, 0 skipped")
     return 1 if failed else 0

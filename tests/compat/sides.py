@@ -202,6 +202,18 @@ class Side:
             for launched in self.launched:
                 end.callback(launched.stop)
 
+    def shown(self):
+        """What its programs wrote of the world's secrets: file and line, the secret itself left out."""
+        found = []
+        for path in sorted(self.directory.rglob("*")):
+            if not path.is_file() or path.is_symlink() or path.suffix not in (".out", ".err", ".log"):
+                continue
+            for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
+                for secret in self.world.secrets:
+                    if secret in line:
+                        found.append(f"{path.name}:{number}: {line.replace(secret, '<secret>')}")
+        return found
+
 
 class Ours(Side):
     def __init__(self, world):

@@ -5,13 +5,14 @@ answered by the real oslo.messaging with Nova's own serializer.
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import subprocess
 import sys
 import threading
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlsplit
 
 # Before nova is imported: no green threads, no patched sockets, in this process.
 os.environ["OS_NOVA_DISABLE_EVENTLET_PATCHING"] = "1"
@@ -90,6 +91,7 @@ class World:
         self.services = []
         self.lock = threading.Lock()
         self.instances = {}
+        self.secrets = set()  # what no log may show
         self.make_web()
         self.make_certificates()
         self.empty_conf = str(directory / "empty.conf")
@@ -105,6 +107,8 @@ class World:
                          for topic in ("compute", "compute-alt")]
         self.database = (self.database_url(json.loads(mariadb.ready())) if mariadb
                          else f"sqlite:///{self.directory}/cell.sqlite")
+        self.secrets |= {urlsplit(url).password for url in (self.bus, self.database)} - {None}
+        self.secrets |= {unquote(password) for password in self.secrets}
         self.conf = self.directory / "nova.conf"
         self.conf.write_text(NOVA_CONF.format(bus=self.bus, database=self.database, rpc_seconds_max=RPC_SECONDS_MAX))
         self.make_cell()
@@ -164,6 +168,7 @@ class World:
                   "access_url_base": base or BASES[kind]}
         token = objects.ConsoleAuthToken(context=self.context(), **fields)
         token.authorize(ttl)
+        self.secrets |= {token.token, hashlib.sha256(token.token.encode()).hexdigest()}
         if base is None:
             with db.get_engine().begin() as connection:
                 connection.execute(sqlalchemy.text(

@@ -19,6 +19,9 @@ use sqlx::{Connection, SqliteConnection};
 
 #[path = "../common/messaging.rs"]
 mod messaging;
+#[path = "../common/secrets.rs"]
+#[allow(dead_code, reason = "shared with tests that use the rest")]
+pub(crate) mod secrets;
 
 pub(crate) const INSTANCE: &str = "11111111-2222-4333-8444-555555555555";
 pub(crate) const TOKEN: &str = "aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee";
@@ -32,6 +35,7 @@ impl Scratch {
         let name = format!("consolegate-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(name);
         fs::create_dir_all(&path).unwrap();
+        secrets::watch();
         Self(path)
     }
 
@@ -63,6 +67,7 @@ pub(crate) fn url(database: &Path) -> String {
 
 /// `[database] connection = URL`
 pub(crate) fn database_at(url: &str) -> DatabaseSettings {
+    secrets::issue_passwords(url);
     DatabaseSettings { connection: Some(Secret::new(url)), ..DatabaseSettings::default() }
 }
 
@@ -99,9 +104,9 @@ pub(crate) fn start(settings: ControlSettings) -> Control {
 
 /// A port check over a message bus where nobody is.
 pub(crate) fn dead_bus() -> PortCheck {
-    messaging::port_check(
-        "[DEFAULT]\ntransport_url = rabbit://nova:pa55w0rd@127.0.0.1:1/\nrpc_response_timeout = 3\n",
-    )
+    let text = "[DEFAULT]\ntransport_url = rabbit://nova:pa55w0rd@127.0.0.1:1/\nrpc_response_timeout = 3\n";
+    secrets::issue_passwords(text);
+    messaging::port_check(text)
 }
 
 /// Asks; the receiver yields every answer, so a second one would be seen.
@@ -141,6 +146,7 @@ pub(crate) fn tool(args: &[&str]) -> (u8, String, String) {
 /// Creates [`TOKEN`] for [`INSTANCE`] with these further options, and returns the access URL.
 pub(crate) fn create(database: &Path, options: &[&str]) -> String {
     let url = url(database);
+    secrets::issue_token(TOKEN);
     let mut args = vec!["create", "--database", &url, "--instance", INSTANCE, "--token", TOKEN];
     args.extend(["--type", "novnc", "--host", "192.0.2.7", "--port", "5901"]);
     args.extend(options);

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::pki::Authority;
-use super::program::{command, directory, free_port};
+use super::program::{command, directory, discard, free_port};
 
 /// One line, in which `@` stands for the directory and `PORT` for the port.
 struct Line {
@@ -134,6 +134,6 @@ fn every_command_line_listens_and_answers() {
         assert!(listeners.contains(&format!("pid={},", child.id())), "{listeners}");
         child.kill().unwrap();
         child.wait().unwrap();
-        fs::remove_dir_all(directory).unwrap();
+        discard(&directory);
     }
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::program::{directory, run};
+use super::program::{directory, discard, run};
 
 const PROGRAMS: [&str; 3] = ["nova-novncproxy", "nova-spicehtml5proxy", "nova-serialproxy"];
 
@@ -70,7 +70,7 @@ fn bash_completes_every_flag_and_what_stands_behind_it() {
         assert_eq!(offers(&["--shell_completion", "="]), set(&["bash", "zsh"]));
         assert_eq!(offers(&["--nowhere", "zzz"]), set(&[]));
     }
-    fs::remove_dir_all(directory).unwrap();
+    discard(&directory);
 }
 
 /// A terminal with a shell in it, since zsh completes in its line editor alone. Two tabs: the second lists.
@@ -118,7 +118,7 @@ fn zsh_completes_flags_and_what_stands_behind_them() {
     zsh_shows(&directory, "nova-serialproxy --mode nova-no", "vncproxy");
     zsh_shows(&directory, "nova-serialproxy --config-file=very", "-own.conf");
     zsh_shows(&directory, "nova-serialproxy --log-", "File to log to");
-    fs::remove_dir_all(directory).unwrap();
+    discard(&directory);
 }
 
 #[test]
@@ -141,5 +141,5 @@ fn it_acts_as_the_first_argument_only() {
         let said = if status == 0 { stdout } else { stderr };
         assert!(said.contains(text), "{arguments:?}: {said}");
     }
-    fs::remove_dir_all(directory).unwrap();
+    discard(&directory);
 }

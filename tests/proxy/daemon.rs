@@ -10,7 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::client::Client;
-use super::program::{directory, free_port, run};
+use super::program::{directory, discard, free_port, run};
 
 /// The process is ended, also when a test fails.
 struct Daemon(Pid);
@@ -92,7 +92,7 @@ fn a_daemon_listens_when_its_parent_ends_and_has_let_go_of_everything() {
     wait_for("the end", || kill(daemon.0, None) == Err(Errno::ESRCH));
     assert!(!directory.join("proxy.pid").exists());
     assert!(log().contains("In exit"), "{}", log());
-    fs::remove_dir_all(directory).unwrap();
+    discard(&directory);
 }
 
 #[test]
@@ -112,5 +112,5 @@ fn a_daemon_that_cannot_listen_is_status_1_and_says_why() {
         stderr.contains("the log file /proc/nowhere/nova-novncproxy.log could not be opened"),
         "{stderr}"
     );
-    fs::remove_dir_all(directory).unwrap();
+    discard(&directory);
 }

@@ -8,7 +8,7 @@ use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 
 use super::client::Client;
 use super::compute;
-use super::program::{Options, Program, command, directory};
+use super::program::{Options, Program, command, directory, discard};
 
 /// Answers EPERM to `io_uring_setup` in the program to be started, and lets everything else pass.
 fn deny_io_uring(command: &mut Command) {
@@ -93,7 +93,7 @@ fn who_wants_io_uring_where_it_is_denied_learns_why_there_is_none() {
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.contains("ERROR") && text.contains("[consolegate] io_engine = io_uring:"), "{text}");
     assert!(text.contains("seccomp"), "the likely cause: {text}");
-    std::fs::remove_dir_all(directory).unwrap();
+    discard(&directory);
 }
 
 #[test]

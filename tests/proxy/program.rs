@@ -13,10 +13,17 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+#[path = "../common/secrets.rs"]
+#[allow(dead_code, reason = "shared with tests that use the rest")]
+pub(crate) mod secrets;
+
 const EXECUTABLE: &str = env!("CARGO_BIN_EXE_consolegate");
 
 /// What `[consolegate] sandbox` is for every program that a test starts; its default without the variable.
 const SANDBOX: &str = "CONSOLEGATE_TEST_SANDBOX";
+
+/// Every program logs all it can, so that a secret in any line is found; see [`quiet`].
+const DEBUG: &str = "OS_DEFAULT__DEBUG";
 
 pub(crate) const INSTANCE: &str = "11111111-2222-3333-4444-555555555555";
 
@@ -70,6 +77,17 @@ pub(crate) fn command(directory: &Path, name: &str) -> Command {
     command
 }
 
+/// Leaves `debug` to the configuration file: for tests of what is logged without it.
+pub(crate) fn quiet(command: &mut Command) {
+    command.env_remove(DEBUG);
+}
+
+/// Removes the directory of a program that has ended, once nothing in it shows a secret.
+pub(crate) fn discard(directory: &Path) {
+    secrets::assert_directory_silent(directory);
+    fs::remove_dir_all(directory).unwrap();
+}
+
 impl Program {
     pub(crate) fn start(options: &Options<'_>) -> Self {
         Self::start_with(options, |_| ())
@@ -98,7 +116,7 @@ impl Program {
         fs::write(directory.join("nova.conf"), config).unwrap();
         let log = fs::File::create(directory.join("log")).unwrap();
         let mut command = command(&directory, options.name);
-        command.args(["--config-file", "nova.conf"]);
+        command.args(["--config-file", "nova.conf"]).env(DEBUG, "true");
         prepare(&mut command);
         command.stdout(log.try_clone().unwrap()).stderr(log).stdin(Stdio::null());
         let child = command.spawn().unwrap();
@@ -158,7 +176,11 @@ impl Program {
             .output()
             .unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+        let text = String::from_utf8(output.stdout).unwrap().trim().to_owned();
+        if arguments[0] == "create" {
+            secrets::issue_token(token_of(&text));
+        }
+        text
     }
 
     /// Makes a token of `console_type` for a compute node on loopback.
@@ -187,8 +209,7 @@ impl Program {
             "--init",
         ];
         let url = self.token_tool(&[&usual[..], more].concat());
-        // Both `?token=UUID` and `?path=%3Ftoken%3DUUID` end with it.
-        url[url.len() - 36..].to_owned()
+        token_of(&url).to_owned()
     }
 
     /// The largest resident memory the program has had, in bytes.
@@ -239,15 +260,22 @@ impl Program {
     }
 }
 
+/// The token of an access URL: both `?token=UUID` and `?path=%3Ftoken%3DUUID` end with it.
+fn token_of(url: &str) -> &str {
+    &url[url.len() - 36..]
+}
+
 impl Drop for Program {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if thread::panicking() {
             eprintln!("--- log of the program\n{}", self.log());
-        } else {
-            let _ = fs::remove_dir_all(&self.directory);
+            return;
         }
+        let conf = fs::read_to_string(self.directory.join("nova.conf")).unwrap_or_default();
+        secrets::issue_passwords(&conf);
+        discard(&self.directory);
     }
 }
 
@@ -274,5 +302,11 @@ pub(crate) fn run(directory: &Path, name: &str, arguments: &[&str]) -> (i32, Str
     let (mut stdout, mut stderr) = (String::new(), String::new());
     child.stdout.unwrap().read_to_string(&mut stdout).unwrap();
     child.stderr.unwrap().read_to_string(&mut stderr).unwrap();
+    if arguments.first() == Some(&"token") && status == 0 && arguments.get(1) == Some(&"create") {
+        secrets::issue_token(token_of(stdout.trim()));
+    } else {
+        secrets::assert_silent(name, stdout.as_bytes());
+    }
+    secrets::assert_silent(name, stderr.as_bytes());
     (status, stdout, stderr)
 }

@@ -101,6 +101,7 @@ fn with_password(server: &Server, password: &str) -> String {
 
 fn old_servers_that_want_a_password_get_it(engine: &str) {
     for version in ["3.3", "3.7", "3.8"] {
+        program::secrets::issue(PASSWORD);
         let server = Server::start(version, Some(PASSWORD));
         let program = start(engine, &with_password(&server, PASSWORD));
         see_the_screen_of(&mut open(&program, &server), "x11vnc");

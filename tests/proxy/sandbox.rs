@@ -18,7 +18,7 @@ use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 use super::client::Client;
 use super::live::Live;
 use super::pair::{Pair, connect};
-use super::program::{Options, Program, command, directory};
+use super::program::{Options, Program, command, directory, discard, quiet};
 
 on_both_engines! {
     files_are_renewed_and_made_in_every_mode,
@@ -62,6 +62,7 @@ fn start(engine: &str, mode: &str, default: &str, extra: &str) -> Program {
     let options = Options { name: "nova-serialproxy", default, own: &own, extra, ..Options::on(engine) };
     Program::start_with(&options, |command| {
         command.env("OS_CONSOLEGATE__SANDBOX", mode);
+        quiet(command);
         let at = command.get_current_dir().unwrap();
         ["logs", "run", "records", "reports"].iter().for_each(|name| fs::create_dir(at.join(name)).unwrap());
     })
@@ -269,7 +270,7 @@ fn what_the_kernel_lacks_is_told_or_fatal() {
         text.contains(" ERROR ") && text.contains("[consolegate] sandbox = required: no landlock"),
         "{text}"
     );
-    fs::remove_dir_all(directory).unwrap();
+    discard(&directory);
 }
 
 #[test]
@@ -290,7 +291,7 @@ fn required_does_not_grant_the_root_directory() {
         stdout.contains("\nok      sandbox: no new privileges, no core dumps, landlock ABI "),
         "{stdout}"
     );
-    fs::remove_dir_all(directory).unwrap();
+    discard(&directory);
 }
 
 /// What becomes of a start that is to fail, in the mode that its file says: status and standard output.

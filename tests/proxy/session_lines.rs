@@ -5,7 +5,7 @@ use std::io::Write;
 
 use super::client::Client;
 use super::compute;
-use super::program::{INSTANCE, Options, Program};
+use super::program::{INSTANCE, Options, Program, quiet, secrets};
 
 on_both_engines! {
     a_session_leaves_novas_lines_in_novas_order,
@@ -29,7 +29,7 @@ fn matches(text: &str, pattern: &str) -> bool {
 }
 
 fn a_session_leaves_novas_lines_in_novas_order(engine: &str) {
-    let program = Program::start(&Options::on(engine));
+    let program = Program::start_with(&Options::on(engine), quiet);
     let (port, compute) = compute::serve(|mut stream| {
         compute::rfb_handshake(&mut stream);
         stream.write_all(b"bye").unwrap();
@@ -96,6 +96,7 @@ fn a_malformed_cookie_is_a_warning_without_the_cookie(engine: &str) {
     let (port, compute) = compute::serve(|mut stream| compute::rfb_handshake(&mut stream));
     let token = program.token("novnc", port, 600);
     let cookie = format!("Cookie: x/y=hidden-part; token={token}");
+    secrets::issue("hidden-part");
     let mut client = Client::upgrade(program.address, "/websockify", &[&cookie]);
     client.rfb_handshake();
     compute.join().unwrap();
@@ -151,6 +152,7 @@ fn no_sink_shows_a_token_at_any_level(engine: &str) {
         fs::write(directory.join("logging.ini"), text).unwrap();
     });
     let mut secrets = vec!["cookie-of-the-dashboard".to_owned()];
+    secrets::issue(&secrets[0]);
     for carrier in 0..4 {
         let (port, compute) = compute::serve(|mut stream| compute::rfb_handshake(&mut stream));
         let token = program.token("novnc", port, 600 + carrier);

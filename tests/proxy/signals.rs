@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 use super::admin;
 use super::client::Client;
 use super::live::Live;
-use super::program::{Options, Program};
+use super::program::{Options, Program, discard, quiet};
 
 on_both_engines! {
     a_hundred_reloads_apply_what_is_mutable_and_lose_no_session,
@@ -50,7 +50,8 @@ fn rewrite(program: &Program, change: impl FnOnce(String) -> String) {
 }
 
 fn a_hundred_reloads_apply_what_is_mutable_and_lose_no_session(engine: &str) {
-    let program = Program::start(&options(engine, "", "port_check = off\nadmin_socket = admin.sock", ""));
+    let options = options(engine, "", "port_check = off\nadmin_socket = admin.sock", "");
+    let program = Program::start_with(&options, quiet);
     let mut live = Live::open(&program);
     assert!(!program.log().contains(" DEBUG "), "{}", program.log());
     rewrite(&program, |text| text.replace("[DEFAULT]\n", "[DEFAULT]\ndebug = true\nsource_is_ipv6 = true\n"));
@@ -253,7 +254,7 @@ fn a_service_manager_is_told() {
     signal(&program, Signal::SIGTERM);
     wait_for_message("STOPPING=1");
     assert_eq!(program.status(), 0);
-    fs::remove_dir_all(directory).unwrap();
+    discard(&directory);
 }
 
 /// A supervisor may send them as soon as a probe of the port succeeds.

@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 
 use super::client::{Client, End, masked, request};
 use super::compute;
-use super::program::{Options, Program, directory};
+use super::program::{Options, Program, directory, secrets};
 
 /// main, display, inputs and cursor: what spice-html5 opens, in this order
 const CHANNELS: u8 = 4;
@@ -62,7 +62,8 @@ fn four_channels_share_the_token_of_one_cookie(engine: &str) {
     let (port, server) = spice_server();
     let token = program.token("spice-html5", port, 600);
     // As a browser has it that is logged in to a dashboard on the same host.
-    let cookie = format!("Cookie: sessionid=abc; token={token}; csrftoken=def");
+    let cookie = format!("Cookie: sessionid=abc-of-the-dashboard; token={token}; csrftoken=def");
+    secrets::issue("abc-of-the-dashboard");
     let headers = [cookie.as_str(), "Sec-WebSocket-Protocol: binary", "Origin: http://127.0.0.1:6082"];
     let mut channels: Vec<_> =
         (0..CHANNELS).map(|_| Client::upgrade(program.address, "/websockify", &headers)).collect();

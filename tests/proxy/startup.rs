@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::admin;
 use super::client::Client;
-use super::program::{Options, Program, command, directory, free_port, run};
+use super::program::{Options, Program, command, directory, discard, free_port, quiet, run};
 
 on_both_engines! {
     the_program_starts_with_its_database_away_and_finds_it_later,
@@ -53,7 +53,7 @@ fn exit_statuses_are_novas() {
         let text = if status == 0 { &stdout } else { &stderr };
         assert!(text.contains(stream_text), "{arguments:?}: {stdout}{stderr}");
     }
-    fs::remove_dir_all(directory).unwrap();
+    discard(&directory);
 }
 
 /// A shell's `command` in `directory`, where the name `both` has an address of each family.
@@ -107,7 +107,7 @@ fn a_name_of_both_families_is_ipv4_unless_source_is_ipv6() {
         assert!(!listens(other), "on the first address alone");
         child.kill().unwrap();
         child.wait().unwrap();
-        fs::remove_dir_all(directory).unwrap();
+        discard(&directory);
     }
 }
 
@@ -122,7 +122,7 @@ fn a_port_in_use_is_status_1_and_an_error_line() {
     let (status, stdout, _) = run(&directory, "nova-novncproxy", &arguments);
     assert_eq!(status, 1, "{stdout}");
     assert!(stdout.contains("ERROR") && stdout.contains("Opening socket failed"), "{stdout}");
-    fs::remove_dir_all(directory).unwrap();
+    discard(&directory);
 }
 
 fn the_program_starts_with_its_database_away_and_finds_it_later(engine: &str) {
@@ -139,7 +139,7 @@ fn the_program_starts_with_its_database_away_and_finds_it_later(engine: &str) {
 
 fn probes_leave_no_line_at_info(engine: &str) {
     let own = "port_check = off\nadmin_socket = admin.sock";
-    let program = Program::start(&Options { own, ..Options::on(engine) });
+    let program = Program::start_with(&Options { own, ..Options::on(engine) }, quiet);
     // The last line that a start leaves.
     program.wait_for_log("] sandbox: ");
     let sessions = || {
@@ -164,7 +164,7 @@ fn probes_leave_no_line_at_info(engine: &str) {
 }
 
 fn log_lines_have_oslo_logs_form(engine: &str) {
-    let program = Program::start(&Options::on(engine));
+    let program = Program::start_with(&Options::on(engine), quiet);
     program.wait_for_log("proxying from");
     for line in program.log().lines() {
         let fields: Vec<_> = line.splitn(7, ' ').collect();

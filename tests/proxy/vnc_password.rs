@@ -7,7 +7,7 @@ use super::admin;
 use super::client::{Client, End};
 use super::guest::{GUEST_BEFORE_TLS, Guest, PROXY_BEFORE_TLS, assert_tls, wiretap};
 use super::pki::Pki;
-use super::program::{Options, Program};
+use super::program::{Options, Program, secrets};
 use super::screen::see_the_screen;
 
 on_both_engines! {
@@ -26,6 +26,7 @@ const FAILED: &[u8] = b"\0\0\0\x01\0\0\0\x28Unable to negotiate security with se
 
 /// A file with the password, in a folder of the test's.
 fn file(pki: &Pki, password: &str) -> PathBuf {
+    secrets::issue(password);
     let path = pki.ours.folder().join("vnc-password");
     fs::write(&path, format!("{password}\n")).unwrap();
     path

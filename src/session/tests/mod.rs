@@ -81,6 +81,7 @@ impl Socket {
 impl Driver {
     /// A connection that was just accepted.
     fn accept(settings: Settings) -> Self {
+        secrets::watch();
         let mut driver = Self {
             settings,
             now: Instant::now(),

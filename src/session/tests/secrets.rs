@@ -1,6 +1,7 @@
 //! Nothing that a session logs, and no `Debug` form of anything it handles, shows what is secret.
 
 use std::fmt::{self, Write as _};
+use std::sync::Once;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tracing::field::{Field, Visit};
@@ -58,6 +59,12 @@ impl tracing::Subscriber for Checking {
     fn enter(&self, _: &span::Id) {}
 
     fn exit(&self, _: &span::Id) {}
+}
+
+/// Everything that sessions of this process log from now on goes through [`check`].
+pub(super) fn watch() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| tracing::subscriber::set_global_default(Checking::default()).unwrap());
 }
 
 struct Fields;

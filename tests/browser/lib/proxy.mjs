@@ -23,6 +23,7 @@ export async function startProxy(dir, web, consolePort, type = 'novnc', more = '
   const config = path.join(dir, 'nova.conf');
   writeFileSync(config, `[DEFAULT]
 web = ${web}
+debug = true
 ${more}
 [${group}]
 ${prefix}_host = 127.0.0.1
@@ -36,7 +37,13 @@ io_engine = ${process.env.CONSOLEGATE_TEST_IO_ENGINE ?? 'auto'}
   const link = path.join(dir, name);
   symlinkSync(executable, link);
   /** Mints a token and returns the address that Nova would hand to the user. */
-  const accessUrl = async (page, scheme = 'http') => (await run(executable, [
+  const tokens = [];
+  const accessUrl = async (page, scheme = 'http') => {
+    const url = await mint(page, scheme);
+    tokens.push(url.slice(-36));
+    return url;
+  };
+  const mint = async (page, scheme) => (await run(executable, [
     'token', 'create', '--database', database, '--init', '--type', type,
     '--host', '127.0.0.1', '--port', String(consolePort), '--instance', instance, '--ttl', '600',
     '--base-url', `${scheme}://127.0.0.1:${port}/${page}`, ...(tlsPort ? ['--tls-port', String(tlsPort)] : []),
@@ -44,5 +51,11 @@ io_engine = ${process.env.CONSOLEGATE_TEST_IO_ENGINE ?? 'auto'}
   await accessUrl('index.html'); // the database is there before the proxy starts, as in a cell
   const program = start(link, ['--config-file', config]);
   await listening(program, port);
-  return { ...program, accessUrl, output: () => program.output };
+  /** Ends it; none of its tokens may be in what it wrote. */
+  const stop = async () => {
+    const how = await program.stop();
+    if (tokens.some((token) => program.output.includes(token))) throw new Error(`a token is shown:\n${program.output}`);
+    return how;
+  };
+  return { ...program, accessUrl, stop, output: () => program.output };
 }
