@@ -17,9 +17,6 @@ use thiserror::Error;
 
 use super::bytes::Chunk;
 
-/// Longest record on the wire: header, plaintext and what encryption may add (RFC 8446 section 5.2).
-const RECORD_BYTES_MAX: usize = 5 + 16_384 + 256;
-
 /// What a record adds to its plaintext at most, in what is written here.
 const RECORD_OVERHEAD_BYTES: usize = 64;
 
@@ -323,7 +320,7 @@ impl io::Write for Wire {
     fn write_vectored(&mut self, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
         let len = slices.iter().map(|slice| slice.len()).sum();
         if self.0.spare_mut().len() < len {
-            let mut larger = Chunk::with_capacity((self.0.len() + len).max(RECORD_BYTES_MAX));
+            let mut larger = Chunk::with_capacity(self.0.len() + len);
             larger.append(self.0.bytes());
             self.0 = larger;
         }

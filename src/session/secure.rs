@@ -271,10 +271,10 @@ impl Secure {
                 self.tell_written();
             }
             Output::ShutdownWrite(_) => {
-                if self.layer.is_handshaking() {
-                    // It will not come to an end, and must not be answered behind the FIN.
-                    self.failed = true;
-                } else {
+                // A handshake will not come to an end, and must not be answered behind the FIN; nor must anything else,
+                // and what a relay would get is discarded now.
+                self.failed = true;
+                if !self.layer.is_handshaking() {
                     self.owe(cx);
                 }
                 self.layer.send_close_notify();

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::prng::Prng;
 use crate::script::{Act, Actor, Until};
 use crate::tcp::Socket;
+use crate::tls::Tls;
 
 /// The node's part of the protocol up to its console, and how it goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub(crate) enum Nature {
     AuthFails,
     /// Answers CONNECT with 404
     TunnelRefused,
+    /// Shows a certificate that nobody trusts
+    Untrusted,
 }
 
 pub(crate) struct Compute {
@@ -31,6 +34,10 @@ pub(crate) struct Compute {
     /// Length of its answer to CONNECT
     tunnel_len: usize,
     rfb: bool,
+    /// What comes behind so many bytes is under TLS
+    tls_from: Option<usize>,
+    /// Waits for them
+    tls: Option<Tls>,
     pub(crate) received: Vec<u8>,
     pub(crate) seen_fin: bool,
     pub(crate) seen_reset: bool,
@@ -39,11 +46,21 @@ pub(crate) struct Compute {
 
 pub(crate) const CONNECT_REQUEST: &[u8] = b"CONNECT /console HTTP/1.1\r\n\r\n";
 pub(crate) const VERSION: &[u8] = b"RFB 003.008\n";
+/// `VeNCrypt`, its version, and `X509None`.
+pub(crate) const VENCRYPT: &[u8] = b"\x13\0\x02\0\0\x01\x04";
 const REASON: &[u8] = b"\0\0\0\x07no luck";
 
 impl Compute {
     /// `console` is what it does once its console is there.
-    pub(crate) fn new(nature: Nature, rfb: bool, tunnel: bool, console: Vec<Act>, rng: &mut Prng) -> Self {
+    pub(crate) fn new(
+        nature: Nature,
+        rfb: bool,
+        tunnel: bool,
+        tls: bool,
+        console: Vec<Act>,
+        rng: &mut Prng,
+    ) -> Self {
+        let mut tls = tls.then(|| Tls::compute(nature != Nature::Untrusted, rng));
         let (mut acts, mut to_come, mut sent, mut tunnel_len) = (Vec::new(), 0, 0, 0);
         let mut say = |acts: &mut Vec<Act>, bytes: &[u8]| {
             if rng.one_in(4) {
@@ -62,8 +79,9 @@ impl Compute {
             say(&mut acts, answer);
         }
         let mut good = nature != Nature::TunnelRefused;
+        let mut tls_from = None;
         if rfb && good {
-            good = nature == Nature::Good;
+            good = matches!(nature, Nature::Good | Nature::Untrusted);
             match nature {
                 Nature::NotRfb => say(&mut acts, b"220 mail.example ESMTP\r\n"),
                 Nature::OldVersion => say(&mut acts, b"RFB 003.003\n"),
@@ -74,16 +92,29 @@ impl Compute {
                 }
             }
             match nature {
-                Nature::Good | Nature::AuthFails => say(&mut acts, &[2, 16, 1]),
                 Nature::NoCommonType => say(&mut acts, &[1, 2]),
                 Nature::Refuses => say(&mut acts, &[&[0], REASON].concat()),
-                _ => {}
+                Nature::NotRfb | Nature::OldVersion => {}
+                _ if tls.is_some() => {
+                    let offers: [&[u8]; 4] = [&[2, 16, 19], &[0, 2], &[0, 2, 0, 0, 1, 7, 0, 0, 1, 4], &[1]];
+                    for (offer, answer_len) in offers.into_iter().zip([1, 2, 4, 0]) {
+                        say(&mut acts, offer);
+                        to_come += answer_len;
+                        acts.push(Act::Await(Until::Received(to_come)));
+                    }
+                    tls_from = Some(to_come);
+                    acts.push(Act::Await(Until::Secured));
+                }
+                _ => {
+                    say(&mut acts, &[2, 16, 1]);
+                    to_come += 1;
+                    acts.push(Act::Await(Until::Received(to_come)));
+                }
             }
-            if matches!(nature, Nature::Good | Nature::AuthFails) {
-                to_come += 1;
-                acts.push(Act::Await(Until::Received(to_come)));
-                let result: &[u8] = if good { &[0; 4] } else { b"\0\0\0\x01\0\0\0\x07no luck" };
-                say(&mut acts, result);
+            match nature {
+                Nature::Good | Nature::Untrusted => say(&mut acts, &[0; 4]),
+                Nature::AuthFails => say(&mut acts, b"\0\0\0\x01\0\0\0\x07no luck"),
+                _ => {}
             }
         }
         if good {
@@ -95,12 +126,18 @@ impl Compute {
             acts.push(Act::Await(Until::Ended));
             acts.push(Act::Fin);
         }
+        let mut actor = Actor::new(acts);
+        if !rfb && let Some(tls) = tls.take() {
+            actor.start_tls(tls);
+        }
         Self {
-            actor: Actor::new(acts),
+            actor,
             nature,
             console_from: good.then_some(sent),
             tunnel_len,
             rfb,
+            tls_from,
+            tls: tls.filter(|_| tls_from.is_some()),
             received: Vec::new(),
             seen_fin: false,
             seen_reset: false,
@@ -111,6 +148,7 @@ impl Compute {
     fn met(&self, until: Until) -> bool {
         match until {
             Until::Received(len) => self.received.len() >= len,
+            Until::Secured => self.actor.tls.is_some(),
             Until::Ended | Until::Upgraded => self.seen_fin || self.seen_reset,
         }
     }
@@ -132,7 +170,18 @@ impl Compute {
     pub(crate) fn read(&mut self, socket: &mut Socket, rng: &mut Prng) {
         let len = rng.pick(&[1, 100, 4_000, 100_000]);
         if socket.to_peer.arrived() > 0 {
-            self.received.extend(socket.to_peer.read(len));
+            let mut wire = socket.to_peer.read(len);
+            if let Some(from) = self.tls_from
+                && self.tls.is_some()
+                && let clear_len = wire.len().min(from - self.received.len())
+                && clear_len < wire.len()
+                && let Some(tls) = self.tls.take()
+            {
+                self.received.extend(wire.drain(..clear_len));
+                self.actor.start_tls(tls);
+            }
+            let plain = self.actor.hear(wire);
+            self.received.extend(plain);
             return;
         }
         if socket.proxy_reset {
@@ -144,12 +193,28 @@ impl Compute {
         self.actor.instead(vec![Act::Sleep(rng.millis(0..=200)), Act::Fin], false);
     }
 
+    /// Whether its handshake has begun, or the first thing that comes begins it.
+    pub(crate) fn is_handshaking(&self) -> bool {
+        let waits = self.tls.is_some() && self.tls_from == Some(self.received.len());
+        waits || self.actor.tls.as_ref().is_some_and(|tls| tls.is_handshaking())
+    }
+
+    /// Whether what it says behind its console's begin is under TLS.
+    pub(crate) fn is_under_tls(&self) -> bool {
+        self.tls_from.is_some() || self.actor.tls.is_some()
+    }
+
     pub(crate) fn leave(&mut self, act: Act) {
         self.actor.instead(vec![act], true);
     }
 
     /// Says something that is no part of its protocol.
     pub(crate) fn go_astray(&mut self, rng: &mut Prng) {
+        if self.actor.tls.is_some() && rng.one_in(2) {
+            self.went_astray = true;
+            self.actor.first(Act::BreakTls);
+            return;
+        }
         // Whichever message of the handshake is due: no version, no types, and no good result.
         let garbage = [&[0, 1], rng.bytes(18).as_slice()].concat();
         let position = self.actor.position();

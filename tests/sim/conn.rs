@@ -149,6 +149,40 @@ impl Conn {
         }
     }
 
+    /// The step that the session is in: its phase, or the TLS handshake that is part of it.
+    pub(crate) fn step(&self) -> &'static str {
+        match self.phase {
+            "request" if self.tenant.actor.tls.as_ref().is_some_and(|tls| tls.is_handshaking()) => "TLS",
+            "securing" if self.compute.is_handshaking() => "VeNCrypt",
+            phase => phase,
+        }
+    }
+
+    /// How many bytes of what a side has said the session has read before its end.
+    pub(crate) fn read_from(&self, side: Side) -> usize {
+        match side {
+            Side::Tenant => self.tenant.actor.said_within(self.facts.tenant_read),
+            Side::Compute => self.compute.actor.said_within(self.facts.compute_read),
+        }
+    }
+
+    pub(crate) fn tenant_ended(&self) -> bool {
+        self.facts.tenant_ended || self.tenant.actor.says_end_within(self.facts.tenant_read)
+    }
+
+    pub(crate) fn compute_ended(&self) -> bool {
+        self.facts.compute_ended || self.compute.actor.says_end_within(self.facts.compute_read)
+    }
+
+    /// Its connection failed, or it broke TLS.
+    pub(crate) fn tenant_failed(&self) -> bool {
+        self.facts.tenant_failed.is_some() || self.tenant.actor.breaks_tls_within(self.facts.tenant_read)
+    }
+
+    pub(crate) fn compute_failed(&self) -> bool {
+        self.facts.compute_failed || self.compute.actor.breaks_tls_within(self.facts.compute_read)
+    }
+
     pub(crate) fn socket(&mut self, side: Side) -> Option<&mut Socket> {
         match side {
             Side::Tenant => Some(&mut self.tenant_socket),

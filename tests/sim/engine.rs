@@ -31,6 +31,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
 /// Steps after which a schedule is taken to run for ever.
 const STEPS_MAX: usize = 60_000;
 
+/// What sealing may add to a write, with what TLS has to say itself.
+const TLS_OVERHEAD: usize = 256;
+
 /// Something that can happen next.
 #[derive(Clone, Copy)]
 enum Happening {
@@ -394,7 +397,12 @@ impl Engine for SimEngine {
             Output::Write { to: side, .. } if !is_there(side) => Some("a write without a socket"),
             Output::Write { to: side, chunk } => {
                 // Control frames wait in the session: too many of them would show here at last.
-                let most = oracle::held_bytes_max(&self.settings);
+                let is_tls = match side {
+                    Side::Tenant => conn.tenant.actor.tls.is_some(),
+                    Side::Compute => conn.compute.is_under_tls(),
+                };
+                let most = oracle::held_bytes_max(conn, side.other(), &self.settings);
+                let most = most + if is_tls { TLS_OVERHEAD } else { 0 };
                 let operations = &mut conn.operations[side as usize];
                 let fault = if chunk.is_empty() {
                     Some("an empty write")
@@ -409,6 +417,7 @@ impl Engine for SimEngine {
                 };
                 operations.write_open = true;
                 match side {
+                    Side::Tenant if is_tls => {}
                     Side::Tenant => conn.facts.to_tenant += data_len(chunk.bytes()),
                     Side::Compute => conn.facts.to_compute += chunk.len(),
                 }

@@ -63,6 +63,10 @@ impl SimEngine {
             Fault::TenantBreach => {
                 let text_refused = self.settings.text == TextPolicy::Refuse;
                 let upgrading = !matches!(conn.phase, "request" | "responding");
+                if conn.step() == "TLS" {
+                    conn.tenant.actor.first(Act::BreakTls);
+                    return;
+                }
                 conn.tenant.breach(text_refused, upgrading, rng);
             }
             Fault::ComputeFin => conn.compute.leave(Act::Fin),
@@ -88,7 +92,7 @@ impl SimEngine {
 pub(crate) fn can_fault(conn: &Conn) -> bool {
     let Some((phase, fault)) = conn.fault else { return false };
     let compute = conn.compute_socket.as_ref().is_some_and(|socket| !socket.peer_reset);
-    conn.phase == phase
+    conn.step() == phase
         && match fault {
             Fault::ComputeFin | Fault::ComputeReset | Fault::ComputeStall | Fault::ComputeGarbage => compute,
             Fault::ControlFails

@@ -6,6 +6,7 @@
 //!
 //! * `CONSOLEGATE_SIM_SCHEDULES`: how many, instead of 10,000
 //! * `CONSOLEGATE_SIM_SEED`: the first seed, instead of 0
+//! * `CONSOLEGATE_SIM_TLS`: of so many schedules one is under TLS, instead of 8: real rustls connections at both ends
 //!
 //! A failure prints its seed, a command that runs that schedule alone, and what happened in it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests say what they expect")]
@@ -27,10 +28,11 @@ mod script;
 mod splice;
 mod tcp;
 mod tenant;
+mod tls;
 
 use std::io::Write;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use consolegate::engine::{Worker, WorkerSettings};
@@ -43,9 +45,13 @@ use crate::oracle::Violation;
 use crate::plan::Plan;
 use crate::planted::{BUGS, Bug};
 use crate::prng::Prng;
+use crate::tls::Sides;
 
 /// Of so many schedules one is recorded.
 const RECORDED: u64 = 5;
+
+/// Of so many schedules one is under TLS: the tenants' connections, the compute nodes', or both.
+static UNDER_TLS: LazyLock<u64> = LazyLock::new(|| from_env("CONSOLEGATE_SIM_TLS", 8).max(1));
 
 /// What came of one schedule.
 struct Outcome {
@@ -59,8 +65,11 @@ struct Outcome {
 /// Runs the schedule of `seed`.
 fn run(seed: u64, planted: Option<Bug>, traced: bool, base: Instant) -> Outcome {
     let mut rng = Prng::new(seed);
-    let first_fault = plan::fault(&mut rng);
+    let tls = seed % *UNDER_TLS == 3 % *UNDER_TLS;
+    let first_fault = plan::fault(tls, &mut rng);
     let mut settings = plan::settings(plan::console_type(first_fault.0, &mut rng), &mut rng);
+    let sides = if tls { plan::sides(first_fault.0, &mut rng) } else { Sides::default() };
+    tls::prepare(&mut settings, sides, &mut rng);
     if seed.is_multiple_of(RECORDED) {
         settings.record = Some("rec".into());
     }
@@ -70,9 +79,9 @@ fn run(seed: u64, planted: Option<Bug>, traced: bool, base: Instant) -> Outcome 
         let fault = if index == 0 {
             Some(first_fault)
         } else {
-            Some(plan::fault(&mut rng)).filter(|_| rng.one_in(2))
+            Some(plan::fault(tls, &mut rng)).filter(|_| rng.one_in(2))
         };
-        let (plan, knows) = Plan::new(index, fault, &settings, &mut rng);
+        let (plan, knows) = Plan::new(index, fault, &settings, sides, &mut rng);
         conns.push(Conn::new(index, plan, &mut rng));
         known.push(knows);
     }
@@ -162,8 +171,8 @@ fn report(seed: u64, violation: &Violation, base: Instant) -> String {
     let trace = run(seed, None, true, base).trace.join("\n");
     format!(
         "seed {seed} violates {}: {}\n\n{trace}\n\nTo run it alone:\n  CONSOLEGATE_SIM_SEED={seed} \
-         CONSOLEGATE_SIM_SCHEDULES=1 cargo test --test sim invariants_hold\n",
-        violation.invariant, violation.text
+         CONSOLEGATE_SIM_SCHEDULES=1 CONSOLEGATE_SIM_TLS={} cargo test --test sim invariants_hold\n",
+        violation.invariant, violation.text, *UNDER_TLS
     )
 }
 

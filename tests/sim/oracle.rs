@@ -16,11 +16,12 @@ use consolegate::proto::rfb::{RfbError, Step};
 use consolegate::session::limits::{duration, size};
 use consolegate::session::{CloseReason, Refusal, Security, Settings};
 
-use crate::compute::{CONNECT_REQUEST, Nature, VERSION};
+use crate::compute::{CONNECT_REQUEST, Nature, VENCRYPT, VERSION};
 use crate::conn::{Conn, Read, State};
 use crate::control::file_bytes;
 use crate::coverage::Fault;
 use crate::frames::End;
+use crate::script::Actor;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Violation {
@@ -50,15 +51,20 @@ fn preamble(conn: &Conn, rfb: bool) -> Vec<u8> {
     let mut preamble = if conn.tunnel { CONNECT_REQUEST.to_vec() } else { Vec::new() };
     if rfb {
         preamble.extend(VERSION);
-        preamble.push(1);
+        preamble.extend(if conn.compute.is_under_tls() { VENCRYPT } else { &[1] });
     }
     preamble
 }
 
-/// The most that a session may hold for one side: what is being written, one read behind it, and some
-/// control frames.
-pub(crate) fn held_bytes_max(settings: &Settings) -> usize {
-    2 * size(settings.limits.read_bytes) + 512
+/// The most that a session may hold of what one side said: what is being written, one read behind it, and some
+/// control frames. A record of TLS is opened when it has come whole, so there may be one more.
+pub(crate) fn held_bytes_max(conn: &Conn, from: Side, settings: &Settings) -> usize {
+    let actor = if from == Side::Tenant { &conn.tenant.actor } else { &conn.compute.actor };
+    2 * size(settings.limits.read_bytes) + 512 + longest_record(actor)
+}
+
+fn longest_record(actor: &Actor) -> usize {
+    actor.tls.as_ref().map_or(0, |tls| tls.longest_record())
 }
 
 /// After each step: L1 and R1 as far as bytes have come, L2.
@@ -72,23 +78,47 @@ pub(crate) fn check_bytes(conn: &mut Conn, settings: &Settings) -> Result<(), Vi
 
     let facts = &conn.facts;
     let from = conn.compute.console_from.unwrap_or(usize::MAX);
-    holds("R1", !rfb || facts.to_compute <= preamble_len || facts.compute_read >= from, || {
+    let read = conn.read_from(Side::Compute);
+    let to_compute = if conn.compute.is_under_tls() { conn.compute.received.len() } else { facts.to_compute };
+    holds("R1", !rfb || to_compute <= preamble_len || read >= from, || {
         "tenant bytes for the compute node before its result 0".to_owned()
     })?;
     let (shown, said) = if rfb { (HANDSHAKE.len(), ANSWER_LEN) } else { (0, 0) };
-    let waiting = |side: Side| {
-        let writes = conn.operations[side as usize].writes.iter();
-        writes.filter(|write| !write.spliced).map(|write| write.chunk.len()).sum::<usize>()
+    let read_for_tenant = read.saturating_sub(from.saturating_add(conn.piped()));
+    let read_for_compute = conn.tenant.sent.payload_within(conn.read_from(Side::Tenant)).saturating_sub(said);
+    let to_tenant = read_for_tenant.saturating_sub(gone(conn, Side::Tenant, shown));
+    let to_compute = read_for_compute.saturating_sub(gone(conn, Side::Compute, preamble_len));
+    for (from, held) in [(Side::Compute, to_tenant), (Side::Tenant, to_compute)] {
+        let most = held_bytes_max(conn, from, settings);
+        holds("L2", conn.state != State::Live || held <= most, || {
+            format!("{held} bytes of the {from} are held, {most} allowed")
+        })?;
+    }
+    Ok(())
+}
+
+/// How many of the console's bytes for a side the session has no longer, `before` being what comes before them.
+/// Under TLS what is written cannot be looked into, and counts whole.
+fn gone(conn: &Conn, side: Side, before: usize) -> usize {
+    let (actor, socket) = match side {
+        Side::Tenant => (&conn.tenant.actor, Some(&conn.tenant_socket)),
+        Side::Compute => (&conn.compute.actor, conn.compute_socket.as_ref()),
     };
-    let to_tenant = facts.compute_read.saturating_sub(from + conn.piped());
-    let to_tenant = to_tenant.saturating_sub(facts.to_tenant.saturating_sub(shown)) + waiting(Side::Tenant);
-    let to_compute = conn.tenant.sent.payload_within(facts.tenant_read).saturating_sub(said);
-    let to_compute =
-        to_compute.saturating_sub(facts.to_compute.saturating_sub(preamble_len)) + waiting(Side::Compute);
-    let most = held_bytes_max(settings);
-    holds("L2", conn.state != State::Live || to_tenant.max(to_compute) <= most, || {
-        format!("{to_tenant} bytes held for the tenant, {to_compute} for the compute node, {most} allowed")
-    })
+    let Some(tls) = &actor.tls else {
+        let writes = conn.operations[side as usize].writes.iter();
+        let waiting: usize = writes.filter(|write| !write.spliced).map(|write| write.chunk.len()).sum();
+        let given = if side == Side::Tenant { conn.facts.to_tenant } else { conn.facts.to_compute };
+        return given.saturating_sub(before).saturating_sub(waiting);
+    };
+    if tls.error.is_some() || socket.is_none_or(|socket| socket.peer_reset || socket.proxy_reset) {
+        return usize::MAX;
+    }
+    let (seen, unfinished) = match side {
+        Side::Tenant => (conn.tenant.seen.data.len(), conn.tenant.seen.unfinished()),
+        Side::Compute => (conn.compute.received.len(), 0),
+    };
+    let under_way = socket.map_or(0, |socket| socket.to_peer.held());
+    seen.saturating_sub(before) + unfinished + tls.partial_len() + under_way
 }
 
 fn check_tenant_data(conn: &mut Conn, rfb: bool) -> Result<(), Violation> {
@@ -131,6 +161,7 @@ fn is_refusal(data: &[u8]) -> bool {
 /// Returns the length of what comes before the console.
 fn check_compute_data(conn: &mut Conn, rfb: bool) -> Result<usize, Violation> {
     let preamble = preamble(conn, rfb);
+    let chosen_at = if conn.tunnel { CONNECT_REQUEST.len() } else { 0 } + VERSION.len();
     let said = if rfb { ANSWER_LEN } else { 0 };
     let received = &conn.compute.received;
     while let Some(got) = received.get(conn.facts.compute_checked) {
@@ -140,7 +171,7 @@ fn check_compute_data(conn: &mut Conn, rfb: bool) -> Result<usize, Violation> {
             Some(at) => conn.tenant.sent.payload.get(said + at),
         };
         // The abort byte of Nova stands in place of the choice.
-        let aborts = rfb && at + 1 == preamble.len() && *got == 0 && received.len() == at + 1;
+        let aborts = rfb && at == chosen_at && *got == 0 && received.len() == at + 1;
         holds(if rfb && at < preamble.len() { "R1" } else { "L1" }, expected == Some(got) || aborts, || {
             format!("byte {at} for the compute node is another one")
         })?;
@@ -153,10 +184,15 @@ fn check_compute_data(conn: &mut Conn, rfb: bool) -> Result<usize, Violation> {
 pub(crate) fn check_time(conn: &Conn, now: Duration, settings: &Settings) -> Result<(), Violation> {
     let limits = &settings.limits;
     let most_ms = match conn.phase {
-        "request" => limits.first_byte_timeout_ms.max(limits.keep_alive_timeout_ms) + limits.head_timeout_ms,
+        "request" => {
+            limits.first_byte_timeout_ms.max(limits.keep_alive_timeout_ms)
+                + limits.tls_handshake_timeout_ms
+                + limits.head_timeout_ms
+        }
         "responding" => 6 * limits.response_timeout_ms,
         "authorizing" => limits.authorize_timeout_ms,
         "connecting" => limits.connect_timeout_ms,
+        "encrypting" => limits.compute_tls_timeout_ms,
         "tunnelling" => limits.tunnel_timeout_ms,
         "securing" => limits.compute_security_timeout_ms + 2 * limits.tenant_step_timeout_ms,
         "closing" => limits.flush_timeout_ms + limits.close_timeout_ms,
@@ -201,16 +237,23 @@ pub(crate) fn check_end(conn: &Conn, settings: &Settings) -> Result<(), Violatio
         })?;
     }
     check_compute_end(conn, reason, settings)?;
+    check_alerts(conn)?;
 
     let tenant_excused = conn.tenant.actor.has_stalled
         || conn.tenant_socket.peer_reset
         || facts.tenant_failed.is_some()
-        || facts.drained > size(settings.limits.close_drain_bytes);
+        || facts.drained + longest_record(&conn.tenant.actor) > size(settings.limits.close_drain_bytes);
     if tenant_excused {
         return Ok(());
     }
+    if conn.tenant_failed() {
+        // Nothing follows the alert. Where a web request or an opening handshake was awaited, there is time for its FIN.
+        let told = !seen.reset && (seen.fin || matches!(reason, CloseReason::Http(_)));
+        return if told { check_tls_end(&conn.tenant.actor, facts.tenant_read, reason) } else { Ok(()) };
+    }
     holds("L4", !seen.reset, || format!("\"{reason}\" ended with RST for the tenant"))?;
     holds("L4", seen.fin, || format!("\"{reason}\" ended without FIN"))?;
+    check_tls_end(&conn.tenant.actor, facts.tenant_read, reason)?;
     if matches!(reason, CloseReason::Http(_)) {
         return holds("L4", seen.close.is_none(), || "a Close frame without an upgrade".to_owned());
     }
@@ -223,7 +266,8 @@ pub(crate) fn check_end(conn: &Conn, settings: &Settings) -> Result<(), Violatio
     })?;
     if facts.relayed {
         let shown = if rfb { HANDSHAKE.len() } else { 0 };
-        let read = shown + facts.compute_read - conn.compute.console_from.unwrap_or(facts.compute_read);
+        let read = conn.read_from(Side::Compute);
+        let read = shown + read - conn.compute.console_from.unwrap_or(read);
         holds("L1", seen.data.len() == read, || {
             format!("\"{reason}\": {} bytes of {read} reached the tenant", seen.data.len())
         })?;
@@ -242,7 +286,7 @@ fn check_compute_end(conn: &Conn, reason: &CloseReason, settings: &Settings) -> 
         _ => Duration::ZERO,
     };
     let excused = conn.compute.actor.has_stalled
-        || facts.compute_failed
+        || conn.compute_failed()
         || socket.peer_reset
         || lasted >= duration(settings.limits.flush_timeout_ms);
     if !flushed || !facts.relayed || excused {
@@ -250,10 +294,31 @@ fn check_compute_end(conn: &Conn, reason: &CloseReason, settings: &Settings) -> 
     }
     let rfb = is_rfb(settings);
     let said = if rfb { ANSWER_LEN } else { 0 };
-    let read = preamble(conn, rfb).len() + conn.tenant.sent.payload_within(facts.tenant_read) - said;
+    let read =
+        preamble(conn, rfb).len() + conn.tenant.sent.payload_within(conn.read_from(Side::Tenant)) - said;
     holds("L1", conn.compute.received.len() == read, || {
         format!("\"{reason}\": {} bytes of {read} reached the compute node", conn.compute.received.len())
-    })
+    })?;
+    check_tls_end(&conn.compute.actor, facts.compute_read, reason)
+}
+
+/// Where there was TLS its end is said before the FIN: by `close_notify`, or by an alert.
+fn check_tls_end(actor: &Actor, read: usize, reason: &CloseReason) -> Result<(), Violation> {
+    let Some(tls) = &actor.tls else { return Ok(()) };
+    let said = tls.notified || tls.error.is_some();
+    let owed = actor.ends_handshake_within(read) || actor.breaks_tls_within(read);
+    holds("L4", said || !owed, || format!("\"{reason}\" ended TLS without a word"))
+}
+
+/// Nobody gets an alert, or TLS that is none, for nothing.
+fn check_alerts(conn: &Conn) -> Result<(), Violation> {
+    let compute_at_fault = conn.compute.nature == Nature::Untrusted || conn.compute.went_astray;
+    for (actor, at_fault) in [(&conn.tenant.actor, false), (&conn.compute.actor, compute_at_fault)] {
+        let Some(tls) = &actor.tls else { continue };
+        let error = tls.error.as_ref().filter(|_| !at_fault && !tls.is_at_fault());
+        holds("L4", error.is_none(), || format!("{error:?} for a peer that kept to TLS"))?;
+    }
+    Ok(())
 }
 
 /// The table's middle column.
@@ -294,19 +359,20 @@ fn is_plausible(conn: &Conn, reason: &CloseReason) -> bool {
     let astray = compute.nature != Nature::Good || compute.went_astray || !conn.chooses_none;
     match reason {
         CloseReason::Http(_) => !conn.tenant.seen.upgraded,
-        CloseReason::ComputeEnded => facts.compute_ended,
-        CloseReason::ComputeFailed(_) => facts.compute_failed,
-        CloseReason::TenantEnded => facts.tenant_ended,
-        CloseReason::TenantFailed(_) => facts.tenant_failed.is_some(),
+        CloseReason::ComputeEnded => conn.compute_ended(),
+        CloseReason::ComputeFailed(_) => conn.compute_failed(),
+        CloseReason::TenantEnded => conn.tenant_ended(),
+        CloseReason::TenantFailed(_) => conn.tenant_failed(),
         CloseReason::TenantClosed(code) => match &conn.tenant.sent.end {
             Some(End::Close { wire_end, payload }) => {
                 let sent = payload.first_chunk().map(|code| u16::from_be_bytes(*code));
-                facts.tenant_read >= *wire_end && sent == code.map(consolegate::proto::ws::StatusCode::as_u16)
+                conn.read_from(Side::Tenant) >= *wire_end
+                    && sent == code.map(consolegate::proto::ws::StatusCode::as_u16)
             }
             _ => false,
         },
         CloseReason::Violation(_) => match &conn.tenant.sent.end {
-            Some(End::Violation { wire_start, .. }) => facts.tenant_read > *wire_start,
+            Some(End::Violation { wire_start, .. }) => conn.read_from(Side::Tenant) > *wire_start,
             _ => false,
         },
         CloseReason::Refused(refusal) => match refusal {
@@ -317,15 +383,17 @@ fn is_plausible(conn: &Conn, reason: &CloseReason) -> bool {
             Refusal::Unreachable(_) => {
                 had(Fault::ControlSilent) || had(Fault::ConnectRefused) || had(Fault::ConnectHangs)
             }
-            Refusal::ComputeTls(_) => false,
-            Refusal::Tunnel(_) => astray || facts.compute_ended || facts.compute_failed,
+            Refusal::ComputeTls(_) => {
+                astray || compute.actor.has_stalled || conn.compute_ended() || conn.compute_failed()
+            }
+            Refusal::Tunnel(_) => astray || conn.compute_ended() || conn.compute_failed(),
             Refusal::Overloaded(_) => had(Fault::ControlOverloaded),
         },
         CloseReason::Rfb(RfbError::TimedOut { step }) => is_to_blame(conn, *step),
-        CloseReason::Rfb(RfbError::Closed { side: Side::Tenant, .. }) => facts.tenant_ended,
-        CloseReason::Rfb(RfbError::Closed { side: Side::Compute, .. }) => {
-            facts.compute_ended || facts.compute_failed
-        }
+        CloseReason::Rfb(RfbError::Closed { side: Side::Tenant, .. }) => conn.tenant_ended(),
+        CloseReason::Rfb(
+            RfbError::Closed { side: Side::Compute, .. } | RfbError::ClosedAfterTls | RfbError::Tls { .. },
+        ) => astray || conn.compute_ended() || conn.compute_failed(),
         CloseReason::Rfb(_) => astray,
         CloseReason::TimedOut(_) => compute.actor.has_stalled || compute.went_astray,
         // Off unless configured, and nobody asks for it here.

@@ -7,11 +7,12 @@ use consolegate::session::Settings;
 
 use crate::compute::{Compute, Nature};
 use crate::control::{Answer, Known, token};
-use crate::coverage::{FAULTS, Fault, PHASES, meaningless};
+use crate::coverage::{FAULTS, Fault, PHASES, PLAIN_PHASES, meaningless};
 use crate::frames::Frame;
 use crate::prng::Prng;
 use crate::script::{Act, Until};
 use crate::tenant::{self, Manners, Tenant};
+use crate::tls::{Sides, Tls};
 
 /// What becomes of one connect(2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,9 +51,11 @@ pub(crate) fn settings(console_type: ConsoleType, rng: &mut Prng) -> Settings {
     settings
 }
 
-pub(crate) fn fault(rng: &mut Prng) -> (&'static str, Fault) {
+/// One that is possible in plain schedules, or also in those under TLS.
+pub(crate) fn fault(tls: bool, rng: &mut Prng) -> (&'static str, Fault) {
+    let phases = if tls { PHASES } else { &PHASES[..PLAIN_PHASES] };
     loop {
-        let (phase, fault) = (rng.pick(PHASES), rng.pick(&FAULTS));
+        let (phase, fault) = (rng.pick(phases), rng.pick(&FAULTS));
         if meaningless(phase, fault).is_none() {
             return (phase, fault);
         }
@@ -62,10 +65,23 @@ pub(crate) fn fault(rng: &mut Prng) -> (&'static str, Fault) {
 /// A console type in which `phase` can be reached.
 pub(crate) fn console_type(phase: &str, rng: &mut Prng) -> ConsoleType {
     match phase {
-        "securing" => ConsoleType::NoVnc,
+        "securing" | "VeNCrypt" => ConsoleType::NoVnc,
+        "encrypting" => rng.pick(&[ConsoleType::SpiceHtml5, ConsoleType::Serial]),
         "responding" => rng.pick(&[ConsoleType::NoVnc, ConsoleType::SpiceHtml5]),
         _ => {
             rng.pick(&[ConsoleType::NoVnc, ConsoleType::NoVnc, ConsoleType::SpiceHtml5, ConsoleType::Serial])
+        }
+    }
+}
+
+/// Which connections are under TLS: at least one, and those in which `phase` can be reached.
+pub(crate) fn sides(phase: &str, rng: &mut Prng) -> Sides {
+    match phase {
+        "encrypting" | "VeNCrypt" => Sides { tenant: rng.one_in(2), compute: true },
+        "TLS" => Sides { tenant: true, compute: rng.one_in(2) },
+        _ => {
+            let (tenant, compute) = rng.pick(&[(true, false), (false, true), (true, true)]);
+            Sides { tenant, compute }
         }
     }
 }
@@ -75,6 +91,7 @@ impl Plan {
         index: usize,
         fault: Option<(&'static str, Fault)>,
         settings: &Settings,
+        sides: Sides,
         rng: &mut Prng,
     ) -> (Self, Known) {
         let console_type = settings.console_type;
@@ -92,7 +109,12 @@ impl Plan {
             (false, true) => &[Nature::TunnelRefused],
             (false, false) => &[Nature::Good],
         };
-        let nature = if rng.one_in(6) { rng.pick(natures) } else { Nature::Good };
+        let compute_tls = sides.compute && (!rfb || index == 0 || !rng.one_in(4));
+        let nature = match () {
+            () if compute_tls && rng.one_in(12) => Nature::Untrusted,
+            () if rng.one_in(6) => rng.pick(natures),
+            () => Nature::Good,
+        };
         let chooses_none = !rng.one_in(30);
         let compute_ends = rng.one_in(3);
         let mut tenant_acts = Vec::new();
@@ -146,10 +168,14 @@ impl Plan {
                 _ => {}
             }
         }
+        let mut tenant = Tenant::new(tenant_acts, manners);
+        if sides.tenant && (index == 0 || !rng.one_in(4)) {
+            tenant.actor.start_tls(Tls::tenant(rng));
+        }
         let plan = Self {
             start_at: rng.millis(0..=300),
-            tenant: Tenant::new(tenant_acts, manners),
-            compute: Compute::new(nature, rfb, tunnel, console, rng),
+            tenant,
+            compute: Compute::new(nature, rfb, tunnel, compute_tls, console, rng),
             tunnel,
             dials,
             fault,

@@ -49,6 +49,11 @@ impl Pipe {
         self.arrived.extend(self.sent.drain(..len));
     }
 
+    /// Bytes in both kernels.
+    pub(crate) fn held(&self) -> usize {
+        self.sent.len() + self.arrived.len()
+    }
+
     pub(crate) fn arrived(&self) -> usize {
         self.arrived.len()
     }

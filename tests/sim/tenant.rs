@@ -61,6 +61,7 @@ impl Tenant {
         match until {
             Until::Upgraded => self.seen.upgraded,
             Until::Received(len) => self.seen.data.len() >= len,
+            Until::Secured => self.actor.tls.is_some(),
             Until::Ended => self.seen.is_over(),
         }
     }
@@ -73,7 +74,7 @@ impl Tenant {
         if let Some(frame) = self.actor.step(now, socket, rng) {
             let key = rng.next().to_le_bytes();
             let wire = self.sent.encode(&frame, self.actor.position(), [key[0], key[1], key[2], key[3]]);
-            self.actor.send(wire);
+            self.actor.send(wire, rng);
         }
     }
 
@@ -87,7 +88,8 @@ impl Tenant {
     pub(crate) fn read(&mut self, socket: &mut Socket, rng: &mut Prng) {
         let len = rng.pick(&[1, 100, 4_000, 100_000]);
         if socket.to_peer.arrived() > 0 {
-            self.seen.take(&socket.to_peer.read(len));
+            let plain = self.actor.hear(socket.to_peer.read(len));
+            self.seen.take(&plain);
         } else if socket.proxy_reset {
             self.seen.reset = true;
         } else {
@@ -146,6 +148,10 @@ impl Tenant {
 
     /// Sends what no proxy may accept.
     pub(crate) fn breach(&mut self, text_refused: bool, upgrading: bool, rng: &mut Prng) {
+        if self.actor.tls.is_some() && rng.one_in(2) {
+            self.actor.instead(vec![Act::BreakTls, Act::Await(Until::Ended), Act::Fin], false);
+            return;
+        }
         let breach = if upgrading {
             let wire: &[u8] = match rng.below(if text_refused && !self.sent.message_open { 7 } else { 6 }) {
                 0 => &[0x89, 0x00],

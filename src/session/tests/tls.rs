@@ -367,3 +367,18 @@ fn a_step_under_tls_goes_through_one_buffer() {
     let written = chunk.bytes().as_ptr().addr();
     assert!((storage..storage + 1_024).contains(&written), "the buffer that was read into is written");
 }
+
+#[test]
+fn what_comes_behind_our_close_notify_is_discarded_unopened() {
+    let (mut driver, mut client) = relaying();
+    driver.end(Side::Compute);
+    driver.flush();
+    let mut sent = &driver.take_sent(Side::Tenant)[..];
+    client.read_tls(&mut sent).unwrap();
+    assert!(client.process_new_packets().unwrap().peer_has_closed());
+    assert!(driver.tenant.shut_down);
+    driver.receive(Side::Tenant, b"\x17\x03\x03\x00\x20 is not what a key has sealed !!!");
+    assert_eq!(driver.take_sent(Side::Tenant), b"", "no alert behind close_notify and FIN");
+    driver.end(Side::Tenant);
+    assert!(matches!(driver.closed, Some(CloseReason::ComputeEnded)), "{:?}", driver.closed);
+}
