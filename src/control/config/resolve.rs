@@ -175,7 +175,7 @@ impl Resolver<'_> {
         if option.secret && parsed.is_ok() {
             return Ok(Value::Secret(Secret::new(text)));
         }
-        let shown = if option.secret { "***" } else { &text };
+        let shown = if option.secret { "***" } else { cut_short(&text) };
         let origin = &found.origin;
         parsed.map_err(|reason| {
             // The texts of `_validate_cli_options` and `_do_get`; ours also say where the value stands.
@@ -186,6 +186,7 @@ impl Resolver<'_> {
                 };
                 format!("argument --{}: Invalid {} value: {shown}{place}", option.name, option.kind)
             } else {
+                let reason = cut_short(&reason);
                 format!("Value for option {} from {origin} is not valid: {reason}", option.shown_name())
             }
         })
@@ -307,6 +308,12 @@ impl Resolver<'_> {
             self.warnings.push(warning);
         }
     }
+}
+
+/// So much of a text as a complaint shows: references can make a value many times as long as its file.
+fn cut_short(text: &str) -> &str {
+    const SHOWN_BYTES_MAX: usize = 1_000;
+    &text[..text.floor_char_boundary(SHOWN_BYTES_MAX)]
 }
 
 /// The texts that count for an option: one, or for [`Kind::Multi`] any number.

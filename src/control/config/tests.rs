@@ -559,6 +559,18 @@ fn the_address_of_the_machine_is_what_my_ip_stands_for() {
 }
 
 #[test]
+fn a_value_that_refers_to_itself_is_not_complained_of_at_any_length() {
+    let machine = Machine::new("itself");
+    let itself = "${my_ip}".repeat(12);
+    let file = machine.file("f", &format!("[DEFAULT]\nmy_ip=a{itself}\n[vnc]\nnovncproxy_port=$my_ip\n"));
+    let argv = [NOVNC, "--config-file", &file].map(OsString::from);
+    let survey = survey(&argv, &|_| None).unwrap();
+    let port = survey.options.iter().find(|option| option.option.name == "novncproxy_port").unwrap();
+    let complaint = port.result.as_ref().unwrap_err();
+    assert!(complaint.contains("aaa") && complaint.len() < 1_500, "{complaint}");
+}
+
+#[test]
 fn what_may_be_repeated_adds_up() {
     let machine = Machine::new("multi");
     let (one, two) = (
