@@ -246,7 +246,7 @@ pub(crate) fn check_end(conn: &Conn, settings: &Settings) -> Result<(), Violatio
     if tenant_excused {
         return Ok(());
     }
-    if conn.tenant_failed() {
+    if conn.tenant.actor.breaks_tls_within(facts.tenant_read + facts.drained) {
         // Nothing follows the alert. Where a web request or an opening handshake was awaited, there is time for its FIN.
         let told = !seen.reset && (seen.fin || matches!(reason, CloseReason::Http(_)));
         return if told { check_tls_end(&conn.tenant.actor, facts.tenant_read, reason) } else { Ok(()) };
