@@ -31,6 +31,7 @@ def main():
             # Four lengths of reads, each one less than the length.
             write("request", case["name"], b"\xff\x07\x00\x3f" + bytes.fromhex(case["request_hex"]))
     rfb()
+    passwords_and_old_versions()
     encoder()
     proxy_header()
     session()
@@ -58,6 +59,26 @@ def rfb():
             if (target, stream) not in seen:
                 write(target, path.stem, stream)
             seen.add((target, stream))
+
+
+def passwords_and_old_versions():
+    """Compute nodes that want a password or speak an older RFB, and an operator who allows all of that."""
+    # All that may be allowed, with None and with VeNCrypt and None: the last quarter of twenty.
+    allowed, with_vencrypt = 15, 16
+    challenge, accepted = b"sixteen bytes---", b"\0\0\0\0"
+    tenant = b"RFB 003.008\n\x01\x01"
+    for number, (name, first, compute) in enumerate((
+        ("vnc password", allowed, b"RFB 003.008\n\x01\x02" + challenge + accepted),
+        ("x509 vnc", with_vencrypt, b"RFB 003.008\n\x01\x13\0\x02\0\x01\0\0\x01\x05\x01" + challenge + accepted),
+        ("rfb 3 3", allowed, b"RFB 003.003\n\0\0\0\x01"),
+        ("rfb 3 3 vnc password", allowed, b"RFB 003.003\n\0\0\0\x02" + challenge + accepted),
+        ("rfb 3 7", allowed, b"RFB 003.007\n\x01\x01"),
+        ("rfb 3 7 vnc password", allowed, b"RFB 003.007\n\x01\x02" + challenge + accepted),
+        ("rfb 3 8", allowed, b"RFB 003.008\n\x01\x01" + accepted),
+    ), 1):
+        write("negotiation", name, bytes([first]) + chunks(0x80, compute + b"screen") + chunks(0, tenant + b"keys"))
+        write("rfb_compute", name, bytes([first]) + b"\x7f" + compute + b"screen")
+        write("rfb_tenant", name, bytes([first + 20 * number]) + b"\x7f" + tenant + b"keys")
 
 
 def schemes(compute):

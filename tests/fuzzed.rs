@@ -103,3 +103,33 @@ fn seeds_of_the_session_reach_every_phase() {
         PHASE_NAMES.into_iter().filter(|phase| *phase != "closed" && !reached.contains(phase)).collect();
     assert!(missed.is_empty(), "{missed:?}");
 }
+
+#[test]
+fn seeds_of_the_negotiation_reach_passwords_and_old_versions() {
+    let mut reached = BTreeSet::new();
+    for seed in seeds("negotiation") {
+        let (said, established) = roles::said_to_compute(&seed);
+        let said: Vec<&[u8]> = said.iter().map(Vec::as_slice).collect();
+        reached.insert(match said[..] {
+            _ if !established => "none",
+            [b"RFB 003.003\n"] => "3.3",
+            [b"RFB 003.003\n", [_, ..]] => "3.3 with a password",
+            [b"RFB 003.007\n", [1]] => "3.7",
+            [b"RFB 003.007\n", [2], _] => "3.7 with a password",
+            [b"RFB 003.008\n", [2], _] => "3.8 with a password",
+            [b"RFB 003.008\n", [19], _, [0, 0, 1, 5], _] => "X509Vnc",
+            _ => "3.8",
+        });
+    }
+    let expected = [
+        "3.3",
+        "3.3 with a password",
+        "3.7",
+        "3.7 with a password",
+        "3.8",
+        "3.8 with a password",
+        "X509Vnc",
+        "none",
+    ];
+    assert_eq!(reached, BTreeSet::from(expected));
+}

@@ -5,6 +5,11 @@ use consolegate::proto::ws::{ControlPayload, Deframer, Event, FrameError, Opcode
 
 use crate::split::Plan;
 
+#[path = "ws_reference.rs"]
+mod reference;
+
+use reference::{Reading, Verdict};
+
 /// What a deframer made of a stream, with the pieces of a message joined up to the next control frame,
 /// which is the form that does not depend on the reads.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,11 +49,63 @@ pub(crate) fn deframer(data: &[u8]) {
         assert_eq!(whole, run(stream, plan, text), "cut as planned: {plan:?}");
         assert_eq!(whole, run(stream, Plan::BYTEWISE, text), "byte by byte");
         assert!(whole.data_len <= stream.len(), "handed out more than came in");
+        agrees_with_the_reference(&whole, reference::read(stream, text == TextPolicy::Refuse));
         if let End::Failed(error) = whole.end {
             assert!(error.to_string().len() <= 80, "no room for the tenant's bytes: {error}");
             error_is_found_at_its_byte(stream, text, error);
         }
     }
+}
+
+/// The same frames, and the same verdict: by code, since that is what a client sees of it.
+fn agrees_with_the_reference(outcome: &Outcome, reference: Reading) {
+    let mut seen = Reading::default();
+    for event in &outcome.events {
+        let before = seen.data_len();
+        match event {
+            Seen::Data { opcode, first, message_end, bytes } => {
+                if *first {
+                    let opcode = if *opcode == Opcode::Text { 1 } else { 2 };
+                    seen.messages.push((opcode, Vec::new(), false));
+                }
+                let (_, payload, complete) = seen.messages.last_mut().expect("a message begins first");
+                payload.extend(bytes);
+                *complete = *message_end;
+            }
+            Seen::Ping(payload) => seen.controls.push((before, 9, payload.as_slice().to_vec())),
+            Seen::Pong(payload) => seen.controls.push((before, 10, payload.as_slice().to_vec())),
+            Seen::Close { code, reason } => {
+                let code = code.map(u16::to_be_bytes);
+                let payload = code.iter().flatten().copied().chain(reason.bytes()).collect();
+                seen.controls.push((before, 8, payload));
+            }
+        }
+    }
+    seen.verdict = match (outcome.end, &reference.verdict) {
+        (End::Failed(error), Verdict::InLength) => {
+            assert_eq!(error.close_code().as_u16(), 1002, "{error}");
+            Verdict::InLength
+        }
+        (End::Failed(error), _) => Verdict::Failed(error.close_code().as_u16()),
+        (End::Closed { unread }, _) => Verdict::Closed(unread),
+        (End::BetweenFrames | End::InsideFrame, Verdict::InLength) => Verdict::InLength,
+        (End::BetweenFrames | End::InsideFrame, _) => Verdict::Open,
+    };
+    let mut reference = reference;
+    if reference.verdict == Verdict::Failed(1007)
+        && let Some((_, broken, _)) =
+            reference.messages.pop_if(|(_, text, _)| std::str::from_utf8(text).is_err())
+        && let Some(place) = seen.messages.get(reference.messages.len()..)
+    {
+        // How much of a text in front of what breaks it is handed out is the deframer's own affair.
+        assert!(place.iter().all(|(_, bytes, _)| broken.starts_with(bytes)), "{place:?} of {broken:?}");
+        seen.messages.truncate(reference.messages.len());
+    }
+    // Of a message's begin alone nothing is known to anybody.
+    let known = |(_, payload, complete): &(u8, Vec<u8>, bool)| *complete || !payload.is_empty();
+    seen.messages.retain(known);
+    reference.messages.retain(known);
+    assert_eq!(seen, reference);
 }
 
 /// The read that holds everything up to the offending byte fails, the one that stops before it does not.

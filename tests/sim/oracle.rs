@@ -56,11 +56,12 @@ fn preamble(conn: &Conn, rfb: bool) -> Vec<u8> {
     preamble
 }
 
-/// The most that a session may hold of what one side said: what is being written, one read behind it, and some
-/// control frames. A record of TLS is opened when it has come whole, so there may be one more.
+/// The most that a session may hold of what one side said: what is being written, one read behind it, and control
+/// frames, of which one read may bring sixteen that are answered one by one. A record of TLS is opened when it has come whole, so there may be one more.
 pub(crate) fn held_bytes_max(conn: &Conn, from: Side, settings: &Settings) -> usize {
     let actor = if from == Side::Tenant { &conn.tenant.actor } else { &conn.compute.actor };
-    2 * size(settings.limits.read_bytes) + 512 + longest_record(actor)
+    let read_bytes = size(settings.limits.read_bytes);
+    2 * read_bytes + read_bytes.min(16 * 127) + 512 + longest_record(actor)
 }
 
 fn longest_record(actor: &Actor) -> usize {
@@ -312,7 +313,7 @@ fn check_tls_end(actor: &Actor, read: usize, reason: &CloseReason) -> Result<(),
 
 /// Nobody gets an alert, or TLS that is none, for nothing.
 fn check_alerts(conn: &Conn) -> Result<(), Violation> {
-    let compute_at_fault = conn.compute.nature == Nature::Untrusted || conn.compute.went_astray;
+    let compute_at_fault = conn.compute.nature != Nature::Good || conn.compute.went_astray;
     for (actor, at_fault) in [(&conn.tenant.actor, false), (&conn.compute.actor, compute_at_fault)] {
         let Some(tls) = &actor.tls else { continue };
         let error = tls.error.as_ref().filter(|_| !at_fault && !tls.is_at_fault());
