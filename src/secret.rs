@@ -33,10 +33,15 @@ impl fmt::Debug for Secret {
 
 impl Drop for Secret {
     fn drop(&mut self) {
-        self.0.fill(0);
-        // Keeps the compiler from removing the stores above as dead.
-        std::hint::black_box(self.0.as_slice());
+        wipe(&mut self.0);
     }
+}
+
+/// Overwrites bytes that are about to be freed or used for something else.
+pub fn wipe(bytes: &mut [u8]) {
+    bytes.fill(0);
+    // Keeps the compiler from removing the stores above as dead.
+    std::hint::black_box(&*bytes);
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::secret;
+
 /// Spare bytes in front of every chunk's payload: room for the longest WebSocket frame header a server
 /// sends (10 bytes), so header and payload leave in one write.
 pub const HEADROOM: usize = 16;
@@ -105,6 +107,17 @@ impl Chunk {
         true
     }
 
+    /// Overwrites the bytes that were held and are not any more: in front of those that are.
+    pub fn wipe_front(&mut self) {
+        secret::wipe(&mut self.storage[..self.start as usize]);
+    }
+
+    /// Empties the chunk and overwrites what it held, for bytes that must not outlive their use.
+    pub fn wipe(&mut self) {
+        secret::wipe(&mut self.storage[..self.end as usize]);
+        self.clear();
+    }
+
     /// Empties the chunk and restores its headroom.
     pub fn clear(&mut self) {
         self.start = u32_of(HEADROOM.min(self.storage.len()));
@@ -191,6 +204,17 @@ mod tests {
         assert_eq!(chunk.bytes(), b"pay");
         chunk.clear();
         assert_eq!((chunk.len(), chunk.capacity()), (0, 8));
+    }
+
+    #[test]
+    fn wiped_bytes_are_gone_and_only_those() {
+        let mut chunk = Chunk::copied_from(b"GET /?token\r\n\r\nframe");
+        chunk.advance(15);
+        chunk.wipe_front();
+        assert_eq!(chunk.bytes(), b"frame");
+        assert_eq!(chunk.storage[..HEADROOM + 15], [0; HEADROOM + 15]);
+        chunk.wipe();
+        assert_eq!((chunk.len(), chunk.storage.iter().all(|byte| *byte == 0)), (0, true));
     }
 
     #[test]

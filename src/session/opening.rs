@@ -91,13 +91,15 @@ impl Opening {
         }
     }
 
-    fn joined(&mut self, chunk: Chunk) -> Chunk {
+    fn joined(&mut self, mut chunk: Chunk) -> Chunk {
         if self.held.is_empty() {
             return chunk;
         }
         let mut joined = Chunk::with_capacity(self.held.len() + chunk.len());
         joined.append(self.held.bytes());
         joined.append(chunk.bytes());
+        // A request's head may follow the header.
+        chunk.wipe();
         self.held = Chunk::default();
         joined
     }

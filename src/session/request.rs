@@ -20,8 +20,27 @@ use crate::proto::http::{self, HeadParser, Method, Upgrade, response, upgrade};
 pub(super) struct Request {
     tenant: Link,
     parser: HeadParser,
-    head: Chunk,
+    head: Head,
     deadline: Instant,
+}
+
+/// The bytes of a head, which hold its token and cookies. Memory that they were in is wiped before it serves others.
+#[derive(Debug, Default)]
+struct Head(Chunk);
+
+impl Head {
+    /// What follows a head of `len` bytes.
+    fn rest(mut self, len: usize) -> Chunk {
+        self.0.advance(len);
+        self.0.wipe_front();
+        std::mem::take(&mut self.0)
+    }
+}
+
+impl Drop for Head {
+    fn drop(&mut self) {
+        self.0.wipe();
+    }
 }
 
 impl Request {
@@ -30,7 +49,7 @@ impl Request {
         let mut tenant = Link::new(Side::Tenant);
         tenant.read(out);
         let deadline = cx.now + duration(cx.settings.limits.first_byte_timeout_ms);
-        Phase::Request(Box::new(Self { tenant, parser: HeadParser::new(), head: Chunk::default(), deadline }))
+        Phase::Request(Box::new(Self { tenant, parser: HeadParser::new(), head: Head::default(), deadline }))
     }
 
     /// A kept-alive connection: its next head may have arrived with the last one.
@@ -39,7 +58,7 @@ impl Request {
         let timeout_ms =
             if residue.is_empty() { limits.keep_alive_timeout_ms } else { limits.head_timeout_ms };
         let deadline = cx.now + duration(timeout_ms);
-        let request = Self { tenant, parser: HeadParser::new(), head: residue, deadline };
+        let request = Self { tenant, parser: HeadParser::new(), head: Head(residue), deadline };
         request.parse(cx, out)
     }
 
@@ -61,11 +80,12 @@ impl Request {
         match input {
             Input::Received { from: Side::Tenant, chunk } => {
                 self.tenant.read_done();
-                if self.head.is_empty() {
+                let chunk = Head(chunk);
+                if self.head.0.is_empty() {
                     self.deadline = cx.now + duration(cx.settings.limits.head_timeout_ms);
                     self.head = chunk;
                 } else {
-                    self.append(&chunk, size(cx.settings.limits.head_bytes));
+                    self.append(&chunk.0, size(cx.settings.limits.head_bytes));
                 }
                 self.parse(cx, out)
             }
@@ -84,30 +104,27 @@ impl Request {
 
     /// Grows the head. What is beyond the limit and one read fails to parse, so it need not be kept whole.
     fn append(&mut self, chunk: &Chunk, head_bytes_max: usize) {
-        if self.head.spare_mut().len() < chunk.len() {
-            let len = self.head.len() + chunk.len();
+        if self.head.0.spare_mut().len() < chunk.len() {
+            let len = self.head.0.len() + chunk.len();
             let mut larger = Chunk::with_capacity(len.saturating_mul(2).min(head_bytes_max).max(len));
-            larger.append(self.head.bytes());
-            self.head = larger;
+            larger.append(self.head.0.bytes());
+            self.head = Head(larger);
         }
-        self.head.append(chunk.bytes());
+        self.head.0.append(chunk.bytes());
     }
 
     fn parse(mut self, cx: &Context, out: &mut Outbox) -> Phase {
-        match self.parser.parse(self.head.bytes(), &cx.settings.limits.head()) {
+        match self.parser.parse(self.head.0.bytes(), &cx.settings.limits.head()) {
             Ok(None) => {
                 // A slow sender must not hold a whole read buffer for its few bytes. A head that grows has
                 // at most twice its length, so this copies once.
-                if self.head.capacity() > self.head.len().saturating_mul(2) {
-                    self.head = Chunk::copied_from(self.head.bytes());
+                if self.head.0.capacity() > self.head.0.len().saturating_mul(2) {
+                    self.head = Head(Chunk::copied_from(self.head.0.bytes()));
                 }
                 self.tenant.read(out);
                 Phase::Request(Box::new(self))
             }
-            Ok(Some((request, head_len))) => {
-                self.head.advance(head_len);
-                self.answer(cx, request, out)
-            }
+            Ok(Some((request, head_len))) => self.answer(cx, request, head_len, out),
             Err(error) => {
                 tracing::debug!(target: super::LOG_TARGET, " {:2}: request refused: {error}", cx.number);
                 line::answered(cx, None, error.status());
@@ -117,8 +134,9 @@ impl Request {
         }
     }
 
-    fn answer(self, cx: &Context, request: http::Request, out: &mut Outbox) -> Phase {
-        let Self { mut tenant, head: residue, .. } = self;
+    fn answer(self, cx: &Context, request: http::Request, head_len: usize, out: &mut Outbox) -> Phase {
+        let Self { mut tenant, head, .. } = self;
+        let residue = head.rest(head_len);
         // An empty buffer would be held for as long as the answer and the pause behind it take.
         let residue = if residue.is_empty() { Chunk::default() } else { residue };
         match upgrade::decide(&request, &cx.settings.upgrade) {
@@ -155,7 +173,7 @@ impl Request {
     }
 
     fn give_up(self, cx: &Context, out: &mut Outbox) -> Phase {
-        let end = if self.head.is_empty() { HttpEnd::Idle } else { HttpEnd::Broken };
+        let end = if self.head.0.is_empty() { HttpEnd::Idle } else { HttpEnd::Broken };
         closing::close_http(cx, self.tenant, end, out)
     }
 }

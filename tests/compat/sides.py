@@ -224,6 +224,8 @@ class Ours(Side):
             (self.bin / program).symlink_to(PROGRAM)
 
     def start(self, program, arguments, env, cwd, out, err):
+        sandbox = os.environ.get("CONSOLEGATE_TEST_SANDBOX")
+        env = {"OS_CONSOLEGATE__SANDBOX": sandbox, **env} if sandbox else env
         return self.spawn([str(self.bin / program), *arguments], env, cwd, out, err)
 
 

@@ -43,3 +43,4 @@ mod tunnel;
 mod vencrypt;
 mod vnc_password;
 mod web;
+mod wiped;

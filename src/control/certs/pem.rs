@@ -8,6 +8,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::CertificateError;
+use crate::secret::Secret;
 
 /// Longest file that is read: chains are a few KiB, a system's bundle of authorities is 200 KiB.
 const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -31,14 +32,19 @@ pub(in crate::control) fn certificates(
 ///
 /// As [`certificates`].
 pub(in crate::control) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, CertificateError> {
-    PrivateKeyDer::from_pem_slice(&read(path, FILE_BYTES_MAX)?)
+    PrivateKeyDer::from_pem_slice(Secret::new(read(path, FILE_BYTES_MAX)?).expose())
         .map_err(|_| missing(path, "private key without a passphrase"))
 }
 
 /// The contents of a file that is no longer than `bytes_max`. Blocks.
 pub(super) fn read(path: &Path, bytes_max: u64) -> Result<Vec<u8>, CertificateError> {
     let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(bytes_max + 1).read_to_end(&mut bytes));
+    let read = File::open(path).and_then(|file| {
+        // Where it fits from the start on, no copy of a key stays behind.
+        let len = file.metadata()?.len().min(bytes_max) + 64;
+        bytes.reserve_exact(usize::try_from(len).unwrap_or(0));
+        file.take(bytes_max + 1).read_to_end(&mut bytes)
+    });
     let path = || path.display().to_string();
     match read {
         Err(source) => Err(CertificateError::Unreadable { path: path(), source }),

@@ -5,6 +5,9 @@ import { freePort, listening, run, start } from './process.mjs';
 
 const executable = process.env.CONSOLEGATE_BIN
   ?? new URL('../../../target/release/consolegate', import.meta.url).pathname;
+// As tests/proxy/program.rs has it.
+const sandbox = process.env.CONSOLEGATE_TEST_SANDBOX;
+if (sandbox) process.env.OS_CONSOLEGATE__SANDBOX = sandbox;
 const instance = '5b6cc2ea-6a40-4a4e-8b1b-2f6a2bd6cb7c';
 
 /** Each console type's program, and the options that say where it listens. */
