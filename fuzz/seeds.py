@@ -145,7 +145,26 @@ def session():
     write("session", "vencrypt garbage", upgrade(3) + vencrypt + sends(0x80, b"\1") + b"\x86" + sends(0x80, b"RFB 003.008\n") + b"\x86\x06\x0a")
     write("session", "spice tls", upgrade(0x81) + b"\x86" + sends(0x80, answer) + b"\x86\x06\x0a\x8a")
     write("session", "tenant tls", bytes([0]) + sends(0, hello[:20]) + sends(0, hello[20:]) + b"\x06\x06\x0a")
+    real_tls(sends, head, masked, vencrypt)
     write("session", "tunnel", bytes([1]) + sends(0, head) + b"\x06\x18\x08\x09\x86" + sends(0x80, b"HTTP/1.1 200 OK\r\n\r\nRFB") + relay)
+
+
+def real_tls(sends, head, masked, vencrypt):
+    """Peers that are real TLS connections. What is impossible in a schedule is skipped, so all is delivered again and again."""
+    start, end, broken = (lambda side: bytes([side | 0x1e])), (lambda side: bytes([side | 0x2e])), b"\x02\x05\x17\x03\x03\xff\xff"
+    deliver = lambda pieces: b"".join(b"\x01" + bytes([n]) + b"\x06\x81" + bytes([n]) + b"\x86" for n in pieces)
+    all_of_it = deliver([0, 0, 0])
+    answers = b"\x08" + all_of_it + b"\x08" + all_of_it + b"\x09"
+    keys, screen, close = sends(0, masked(0x82, b"keys")), sends(0x80, b"screen"), sends(0, masked(0x88, b"\x03\xe8"))
+    for name, settings, sides in (("tenant", 1, [0]), ("compute", 0x82, [0x80]), ("both", 0x81, [0, 0x80]), ("both serial", 0x82, [0, 0x80])):
+        begin = lambda by: bytes([settings]) + b"".join(map(start, sides)) + by + sends(0, head) + by + answers + by
+        write("session", f"real tls {name}", begin(all_of_it) + keys + screen + all_of_it + close + all_of_it + b"\x0a\x8a")
+        write("session", f"real tls {name} in pieces", begin(deliver([1, 1, 3, 5, 200, 255, 255, 100, 255, 255, 0, 0])) + keys + screen + deliver([1] * 40 + [0, 0]) + end(0) + end(0x80) + all_of_it)
+        write("session", f"real tls {name} broken", begin(all_of_it) + keys + screen + broken + all_of_it + b"\x8a")
+    # The answer to the sub-type is delivered, and then the node is a real one.
+    secured = sends(0x80, b"\1") + start(0x80) + all_of_it + sends(0x80, b"\0\0\0\0") + all_of_it
+    upgraded = bytes([3]) + sends(0, head) + b"\x06\x08\x08\x09"
+    write("session", "real tls vencrypt", upgraded + vencrypt + secured + keys + screen + all_of_it + close + all_of_it + b"\x0a\x8a")
 
 
 def slow_path():

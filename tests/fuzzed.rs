@@ -14,6 +14,8 @@ use consolegate::session::PHASE_NAMES;
 mod encode;
 #[path = "../fuzz/invariants/proxy_header.rs"]
 mod proxy;
+#[path = "../fuzz/invariants/ws_reference.rs"]
+mod reference;
 #[path = "../fuzz/invariants/rfb.rs"]
 #[allow(dead_code, reason = "the rest is for tests/rfb")]
 mod rfb;
@@ -132,4 +134,21 @@ fn seeds_of_the_negotiation_reach_passwords_and_old_versions() {
         "none",
     ];
     assert_eq!(reached, BTreeSet::from(expected));
+}
+
+#[test]
+fn seeds_under_tls_carry_a_console() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/session");
+    for (name, shown, typed) in [
+        ("real-tls-tenant", true, false),
+        ("real-tls-compute", false, true),
+        ("real-tls-both", true, true),
+        ("real-tls-both-in-pieces", true, true),
+        ("real-tls-both-serial", true, true),
+        ("real-tls-vencrypt", false, true),
+    ] {
+        let carried = schedule::carried(&fs::read(folder.join(name)).unwrap()).unwrap();
+        let expected = [shown.then(|| b"screen".to_vec()), typed.then(|| b"keys".to_vec())];
+        assert_eq!(carried, expected, "{name}");
+    }
 }

@@ -2,6 +2,8 @@
 //! The invariants themselves are in `fuzz/invariants/ws.rs`, shared with the fuzz target.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests say what they expect")]
 
+#[path = "../fuzz/invariants/ws_reference.rs"]
+mod reference;
 #[path = "../fuzz/invariants/split.rs"]
 mod split;
 #[path = "../fuzz/invariants/ws.rs"]

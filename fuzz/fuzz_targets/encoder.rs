@@ -1,6 +1,9 @@
 //! Frames that go out, and legal frames that go round.
 #![no_main]
 
+#[allow(dead_code, reason = "the rest is for other targets")]
+#[path = "../invariants/ws_reference.rs"]
+mod reference;
 #[path = "../invariants/split.rs"]
 mod split;
 #[path = "../invariants/ws.rs"]

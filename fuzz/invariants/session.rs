@@ -1,12 +1,11 @@
 //! A whole session under any schedule of inputs: bytes of both sides, answers of the control thread and of the kernel,
 //! time. Shared by the fuzz target `session` and by `tests/fuzzed.rs`.
 //!
-//! What is asserted is the drain contract of `session`, and that no schedule keeps a session alive once its peers are
-//! silent and its deadlines come.
+//! What is asserted is the drain contract of `session`, that no schedule keeps a session alive once its peers are
+//! silent and its deadlines come, and, where both peers are real ones under TLS, that what arrives is what was said.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use consolegate::console::{ConnectInfo, ConsoleType};
@@ -14,14 +13,17 @@ use consolegate::proto::Side;
 use consolegate::proto::bytes::Chunk;
 use consolegate::proto::http::FileMeta;
 use consolegate::proto::rfb::AuthScheme;
-use consolegate::proto::tls::{TlsAcceptor, TlsConnector};
+use consolegate::proto::ws::TextPolicy;
 use consolegate::session::{
     Admitted, AuthorizeError, CloseReason, Failure, FileEvent, FileHandle, Input, Outbox, Output, Question,
     Security, Session, Settings,
 };
-use rustls::server::{ClientHello, ResolvesServerCert};
-use rustls::sign::CertifiedKey;
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+
+#[path = "session_tls.rs"]
+mod tls;
+
+use crate::reference;
+use tls::Peer;
 
 /// The token of the seeds. It must not be seen in anything that can be formatted.
 pub(crate) const TOKEN: &str = "ab5a1e5e-70c0-4e11-9a55-5ec2e7ab1e00";
@@ -40,44 +42,34 @@ const CONSOLES: [ConsoleType; 4] =
 
 /// Every invariant, for one schedule.
 pub(crate) fn session(data: &[u8]) {
-    phases(data);
+    run(data);
 }
 
-/// Runs one schedule: a byte of settings, then steps. The phases that the session was in.
+/// The phases that the session of a schedule was in.
+#[allow(dead_code, reason = "for tests/fuzzed.rs")]
 pub(crate) fn phases(data: &[u8]) -> BTreeSet<&'static str> {
-    let Some((first, mut rest)) = data.split_first() else { return BTreeSet::new() };
+    run(data).map_or_else(BTreeSet::new, |world| world.phases)
+}
+
+/// Console bytes that the real peers of a schedule got, if there are any: the tenant, and the compute node.
+#[allow(dead_code, reason = "for tests/fuzzed.rs")]
+pub(crate) fn carried(data: &[u8]) -> Option<[Option<Vec<u8>>; 2]> {
+    let [tenant, compute] = run(data)?.peers;
+    let shown = tenant.map(|tenant| unframed(behind_the_head(&tenant.heard)));
+    Some([shown, compute.map(|compute| compute.heard)])
+}
+
+/// Runs one schedule: a byte of settings, then steps.
+fn run(data: &[u8]) -> Option<World> {
+    let (first, mut rest) = data.split_first()?;
     let mut world = World::new(*first);
     while !world.closed {
         let Some((step, after)) = rest.split_first() else { break };
         rest = world.step(*step, after);
     }
+    world.check_relayed();
     world.let_time_pass();
-    world.phases
-}
-
-/// TLS of both kinds, as far as it gets between strangers: our side has no certificate to show, and trusts none.
-static TLS: LazyLock<(Arc<TlsAcceptor>, Arc<TlsConnector>)> = LazyLock::new(|| {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let server = ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .map(|builder| builder.with_no_client_auth().with_cert_resolver(Arc::new(NoCertificate)));
-    let client = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map(|builder| builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth());
-    let (acceptor, connector) = (TlsAcceptor::default(), TlsConnector::default());
-    acceptor.replace(server.ok().map(Arc::new));
-    connector.replace(client.ok().map(Arc::new));
-    assert!(acceptor.is_ready() && connector.is_ready());
-    (Arc::new(acceptor), Arc::new(connector))
-});
-
-#[derive(Debug)]
-struct NoCertificate;
-
-impl ResolvesServerCert for NoCertificate {
-    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        None
-    }
+    Some(world)
 }
 
 #[derive(Default)]
@@ -102,14 +94,19 @@ struct World {
     closed: bool,
     /// All that a side has said
     heard: [Vec<u8>; 2],
+    /// Sides that are real peers under TLS
+    peers: [Option<Peer>; 2],
+    /// What was last written to the compute node
+    last_write: Vec<u8>,
+    /// The time has come for something
+    expired: bool,
     phases: BTreeSet<&'static str>,
 }
 
 impl World {
     fn new(first: u8) -> Self {
         let mut settings = Settings::for_console(CONSOLES[usize::from(first & 0x03)]);
-        settings.tls.acceptor = Arc::clone(&TLS.0);
-        settings.compute_tls.connector = Arc::clone(&TLS.1);
+        (settings.tls.acceptor, settings.compute_tls.connector) = tls::own_ends();
         if first & 0x03 == 3 {
             settings.security = Security::Rfb(vec![AuthScheme::VeNCrypt, AuthScheme::None]);
         }
@@ -137,6 +134,9 @@ impl World {
             wait: None,
             closed: false,
             heard: Default::default(),
+            peers: Default::default(),
+            last_write: Vec::new(),
+            expired: false,
             phases: BTreeSet::new(),
         };
         world.session.start(world.now, UNIX_S, &world.settings, &mut world.outbox);
@@ -151,9 +151,20 @@ impl World {
         match step & 0x0f {
             0..=5 => {
                 let Some((len, after)) = rest.split_first() else { return rest };
+                if self.peers[index(side)].is_some() && (step & 0x0f) % 3 == 1 {
+                    self.deliver(side, usize::from(*len));
+                    return after;
+                }
                 let (bytes, after) = after.split_at(usize::from(*len).min(after.len()));
-                if !bytes.is_empty() && self.socket(side).reading {
-                    self.received(side, bytes, argument);
+                let reading = self.socket(side).reading;
+                match &mut self.peers[index(side)] {
+                    Some(peer) if step & 0x0f == 0 || step & 0x0f == 3 => peer.say(bytes),
+                    Some(peer) if !bytes.is_empty() && reading => {
+                        peer.corrupted = true;
+                        self.received(side, bytes, argument);
+                    }
+                    None if !bytes.is_empty() && reading => self.received(side, bytes, argument),
+                    _ => {}
                 }
                 return after;
             }
@@ -180,12 +191,44 @@ impl World {
                     self.input(Input::Deadline);
                 }
             }
+            14 if argument == 1 => self.start_tls(side),
+            14 if argument == 2 => {
+                if let Some(peer) = &mut self.peers[index(side)] {
+                    peer.end();
+                }
+            }
             14 if argument == 7 => self.input(Input::Kill(CloseReason::ShuttingDown)),
             // A look at the clock that comes too early changes nothing but must do no harm.
             15 if self.wait.is_some() => self.input(Input::Deadline),
             _ => {}
         }
         rest
+    }
+
+    /// From here on the side is a real peer under TLS; what it is to say and to deliver are steps of their own.
+    fn start_tls(&mut self, side: Side) {
+        let peer = &mut self.peers[index(side)];
+        if peer.is_some() {
+            return;
+        }
+        let peer = peer.insert(if side == Side::Tenant { Peer::tenant() } else { Peer::compute() });
+        // The hello leaves with the last byte in the clear.
+        if side == Side::Compute && self.last_write.starts_with(&[0x16, 0x03, 0x01]) {
+            peer.hear(&self.last_write);
+        }
+    }
+
+    /// Delivers wire bytes of a peer's: `len` of them, or all.
+    fn deliver(&mut self, side: Side, len: usize) {
+        if !self.socket(side).reading {
+            return;
+        }
+        let (phase, len) = (self.session.phase_name(), if len == 0 { usize::MAX } else { len });
+        let Some(peer) = &mut self.peers[index(side)] else { return };
+        let bytes = peer.deliver(len, phase);
+        if !bytes.is_empty() {
+            self.received(side, &bytes, 0);
+        }
     }
 
     fn received(&mut self, from: Side, bytes: &[u8], argument: u8) {
@@ -198,7 +241,7 @@ impl World {
         }
         let mut chunk = Chunk::with_capacity(bytes.len());
         chunk.append(bytes);
-        self.heard[usize::from(from == Side::Compute)].extend_from_slice(bytes);
+        self.heard[index(from)].extend_from_slice(bytes);
         self.input(Input::Received { from, chunk });
     }
 
@@ -259,7 +302,7 @@ impl World {
     }
 
     fn socket(&mut self, side: Side) -> &mut Socket {
-        &mut self.sockets[usize::from(side == Side::Compute)]
+        &mut self.sockets[index(side)]
     }
 
     fn input(&mut self, input: Input) {
@@ -267,6 +310,7 @@ impl World {
             return;
         }
         self.phases.insert(self.session.phase_name());
+        self.expired = matches!(input, Input::Deadline);
         self.session.handle(self.now, UNIX_S, &self.settings, input, &mut self.outbox);
         self.carry_out();
         self.check_secret(&format!("{:?}", self.session));
@@ -275,7 +319,8 @@ impl World {
     /// A token that came as one, in a query and nowhere else, is not to be seen.
     fn check_secret(&self, shown: &str) {
         let came_otherwise = || {
-            let heard = self.heard.iter().map(|bytes| String::from_utf8_lossy(bytes));
+            let said = self.peers.iter().flatten().map(|peer| &peer.said);
+            let heard = self.heard.iter().chain(said).map(|bytes| String::from_utf8_lossy(bytes));
             heard
                 .map(|text| text.matches(TOKEN).count() - text.matches(&format!("?token={TOKEN}")).count())
                 .sum::<usize>()
@@ -307,6 +352,12 @@ impl World {
                 Output::Write { to, chunk } => {
                     assert!(!chunk.is_empty(), "an empty write");
                     self.start_writing(to, false);
+                    if let Some(peer) = &mut self.peers[index(to)] {
+                        peer.hear(chunk.bytes());
+                    }
+                    if to == Side::Compute {
+                        self.last_write = chunk.bytes().to_vec();
+                    }
                 }
                 Output::SpliceOut { to, len, .. } => {
                     assert_eq!(std::mem::take(&mut self.piped), len, "all that is in the pipe");
@@ -316,8 +367,17 @@ impl World {
                     let socket = self.socket(side);
                     assert!(!socket.writing && !socket.shut_down, "FIN out of order");
                     socket.shut_down = true;
+                    if let Some(peer) = &self.peers[index(side)] {
+                        peer.check_end();
+                    }
                 }
-                Output::Close(_) => self.closed = true,
+                Output::Close(_) => {
+                    for (peer, socket) in self.peers.iter().zip(&self.sockets) {
+                        let cut_off = socket.writing && peer.as_ref().is_some_and(|peer| peer.notified);
+                        assert!(!cut_off || self.expired, "the end does not wait for close_notify");
+                    }
+                    self.closed = true;
+                }
                 Output::Wait(at) => self.wait = at,
             }
         }
@@ -336,6 +396,21 @@ impl World {
         (socket.writing, socket.splicing) = (true, splicing);
     }
 
+    /// Between two real peers and without a handshake of its own, a console carries what they said and nothing else.
+    fn check_relayed(&self) {
+        let [Some(tenant), Some(compute)] = &self.peers else { return };
+        let others = ["responding", "tunnelling", "securing"];
+        if tenant.corrupted || compute.corrupted || others.iter().any(|phase| self.phases.contains(phase)) {
+            return;
+        }
+        let text_refused = self.settings.text == TextPolicy::Refuse;
+        let typed = reference::read(behind_the_head(&tenant.said), text_refused);
+        let typed: Vec<u8> = typed.messages.into_iter().flat_map(|(_, payload, _)| payload).collect();
+        assert!(typed.starts_with(&compute.heard), "the compute node got something else");
+        let shown = unframed(behind_the_head(&tenant.heard));
+        assert!(compute.said.starts_with(&shown), "the tenant got something else");
+    }
+
     /// Nobody does anything any more: deadline after deadline, until the session has had enough.
     fn let_time_pass(&mut self) {
         for _ in 0..DEADLINES_MAX {
@@ -348,4 +423,36 @@ impl World {
         }
         assert!(self.closed, "still {} after {DEADLINES_MAX} deadlines", self.session.phase_name());
     }
+}
+
+fn index(side: Side) -> usize {
+    usize::from(side == Side::Compute)
+}
+
+fn behind_the_head(stream: &[u8]) -> &[u8] {
+    let end = stream.windows(4).position(|end| end == b"\r\n\r\n");
+    end.map_or(&[], |end| &stream[end + 4..])
+}
+
+/// Payload of all that came of the proxy's binary frames.
+fn unframed(mut rest: &[u8]) -> Vec<u8> {
+    let mut payload = Vec::new();
+    while let [first, second, behind @ ..] = rest {
+        let len_bytes = match second {
+            126 => 2,
+            127 => 8,
+            _ => 0,
+        };
+        let Some((bytes, behind)) = behind.split_at_checked(len_bytes) else { break };
+        let len = match len_bytes {
+            0 => usize::from(*second),
+            _ => bytes.iter().fold(0, |len, byte| len << 8 | usize::from(*byte)),
+        };
+        let (piece, behind) = behind.split_at(len.min(behind.len()));
+        if *first == 0x82 {
+            payload.extend_from_slice(piece);
+        }
+        rest = behind;
+    }
+    payload
 }

@@ -3,12 +3,8 @@
 
 use consolegate::proto::ws::{ControlPayload, Deframer, Event, FrameError, Opcode, TextPolicy};
 
+use crate::reference::{self, Reading, Verdict};
 use crate::split::Plan;
-
-#[path = "ws_reference.rs"]
-mod reference;
-
-use reference::{Reading, Verdict};
 
 /// What a deframer made of a stream, with the pieces of a message joined up to the next control frame,
 /// which is the form that does not depend on the reads.
