@@ -15,17 +15,22 @@ use consolegate::engine::{Engine, PipeBudget, Worker, WorkerHandle, WorkerSettin
 use consolegate::session::{
     Admitted, Authorizer, FileEvent, Input, Limits, Overloaded, Question, Reply, Settings,
 };
+use consolegate::telemetry::counters::WorkerCounters;
 
 use super::client::Client;
 
 /// How long anything may take before a test gives up.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The name of a worker's thread.
+pub(crate) const WORKER: &str = "worker";
+
 /// A worker that serves serial consoles of one compute node to everybody.
 pub(crate) struct Proxy {
     pub(crate) address: SocketAddr,
     compute: SocketAddr,
     handle: WorkerHandle,
+    counters: Arc<WorkerCounters>,
     state: Arc<State>,
     thread: Option<JoinHandle<()>>,
 }
@@ -35,6 +40,7 @@ pub(crate) struct Proxy {
 struct State {
     live: AtomicUsize,
     under_way: AtomicUsize,
+    turns: AtomicU64,
     starvations: AtomicU64,
     /// Whoever holds it keeps the worker from turning
     gate: Mutex<()>,
@@ -52,10 +58,19 @@ impl Proxy {
         addresses: &[SocketAddr],
         limits: impl FnOnce(&mut Limits),
     ) -> Self {
+        Self::start_as(engine, addresses, |settings| limits(&mut settings.limits))
+    }
+
+    /// The same with a hand in all settings.
+    pub(crate) fn start_as(
+        engine: &str,
+        addresses: &[SocketAddr],
+        prepare: impl FnOnce(&mut Settings),
+    ) -> Self {
         let compute = addresses[0];
         let mut settings = Settings::for_console(ConsoleType::Serial);
         settings.limits.sessions_max = 2_000;
-        limits(&mut settings.limits);
+        prepare(&mut settings);
         let listener = listener::bind_all(SocketAddr::from(([127, 0, 0, 1], 0)), 1).unwrap().remove(0);
         let address = listener.local_addr().unwrap();
         let limits = settings.limits;
@@ -68,7 +83,7 @@ impl Proxy {
         let state = Arc::new(State::default());
         let (started, start) = mpsc::channel();
         let (told, is_uring) = (Arc::clone(&state), engine == "io_uring");
-        let thread = thread::spawn(move || {
+        let thread = thread::Builder::new().name(WORKER.to_owned()).spawn(move || {
             if is_uring {
                 let engine = UringEngine::new(listener, &limits, pipes).unwrap();
                 turn(Worker::new(engine, shared), &started, &told, |engine, state| {
@@ -80,8 +95,9 @@ impl Proxy {
                 turn(Worker::new(engine, shared), &started, &told, |_, _| ());
             }
         });
-        let handle = start.recv().unwrap();
-        Self { address, compute, handle, state, thread: Some(thread) }
+        let thread = thread.unwrap();
+        let (handle, counters) = start.recv().unwrap();
+        Self { address, compute, handle, counters, state, thread: Some(thread) }
     }
 
     /// Opens a console and reads the 101.
@@ -96,6 +112,15 @@ impl Proxy {
 
     pub(crate) fn live(&self) -> usize {
         self.state.live.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn counters(&self) -> &WorkerCounters {
+        &self.counters
+    }
+
+    /// Turns of the worker so far.
+    pub(crate) fn turns(&self) -> u64 {
+        self.state.turns.load(Ordering::Relaxed)
     }
 
     /// Reads of the `io_uring` engine that found no buffer.
@@ -152,13 +177,14 @@ impl Drop for Proxy {
 
 fn turn<E: Engine>(
     mut worker: Worker<E>,
-    started: &mpsc::Sender<WorkerHandle>,
+    started: &mpsc::Sender<(WorkerHandle, Arc<WorkerCounters>)>,
     state: &State,
     tell: impl Fn(&E, &State),
 ) {
-    started.send(worker.handle()).unwrap();
+    started.send((worker.handle(), worker.counters())).unwrap();
     while worker.turn().unwrap() {
         state.live.store(worker.live(), Ordering::Relaxed);
+        state.turns.fetch_add(1, Ordering::Relaxed);
         tell(worker.engine_mut(), state);
         drop(state.gate.lock().unwrap_or_else(PoisonError::into_inner));
     }

@@ -11,6 +11,7 @@ mod engines;
 mod client;
 
 mod connects;
+#[allow(dead_code, reason = "shared with tests/steady_state.rs, which uses the rest")]
 mod harness;
 mod limits;
 mod pressure;
