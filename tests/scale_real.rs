@@ -19,7 +19,7 @@ mod program;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -33,6 +33,7 @@ use program::{Options, Program};
 
 on_both_engines! {
     idle_sessions_by_the_thousand_cost_little_and_end_at_once,
+    a_thousand_active_sessions_are_answered_among_the_idle_ones,
 }
 
 /// Both ends of every session are this process's.
@@ -75,10 +76,74 @@ fn memory(program: &Program) -> u64 {
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1_024
 }
 
-fn idle_sessions_by_the_thousand_cost_little_and_end_at_once(engine: &str) {
-    // The descriptors are for one at a time.
+/// The descriptors are for one test at a time.
+fn alone() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
-    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn wait_for(consoles: &Mutex<Vec<TcpStream>>, count: usize) {
+    let until = Instant::now() + Duration::from_secs(60);
+    while consoles.lock().unwrap().len() < count {
+        assert!(Instant::now() < until, "{} of {count} consoles", consoles.lock().unwrap().len());
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Every active one is answered every time, and what the idle ones got is nothing. `scripts/compare` has the latency.
+fn a_thousand_active_sessions_are_answered_among_the_idle_ones(engine: &str) {
+    const ACTIVE: usize = 1_000;
+    const ROUNDS: usize = 5;
+    let _turn = alone();
+    let sessions = sessions();
+    let own = "port_check = off\nping_interval_ms = 0";
+    let options = Options { name: "nova-serialproxy", default: "web =", own, extra: "", engine };
+    let program = Program::start(&options);
+    let (port, consoles) = silent_consoles();
+    let target = format!("/?token={}", program.token("serial", port, 3_600));
+    let mut tenants: Vec<_> =
+        (0..sessions).map(|_| Client::over(tcp(program.address)).upgraded(&target, &[])).collect();
+    wait_for(&consoles, sessions);
+    for console in consoles.lock().unwrap().iter() {
+        console.set_nonblocking(true).unwrap();
+    }
+    let every = sessions / ACTIVE;
+    for round in 0..ROUNDS {
+        let words = |number: usize| format!("{number:05} says {round}").into_bytes();
+        for (number, tenant) in tenants.iter_mut().step_by(every).take(ACTIVE).enumerate() {
+            tenant.frame(2, &words(number));
+        }
+        let until = Instant::now() + Duration::from_secs(60);
+        let mut heard = 0;
+        while heard < ACTIVE {
+            assert!(Instant::now() < until, "round {round}: {heard} of {ACTIVE} were heard");
+            for mut console in consoles.lock().unwrap().iter() {
+                let mut buffer = [0; 64];
+                if let Ok(len) = console.read(&mut buffer) {
+                    assert!(len > 0, "a console ended");
+                    console.write_all(&buffer[..len]).unwrap();
+                    heard += 1;
+                }
+            }
+        }
+        for (number, tenant) in tenants.iter_mut().step_by(every).take(ACTIVE).enumerate() {
+            assert_eq!(tenant.read_frame(), (0x82, words(number)));
+        }
+    }
+    // The others are there, and heard nothing.
+    for (index, tenant) in tenants.iter().enumerate() {
+        if index % every != 0 || index / every >= ACTIVE {
+            tenant.stream.set_nonblocking(true).unwrap();
+            let said = (&tenant.stream).read(&mut [0; 1]).unwrap_err();
+            assert_eq!(said.kind(), std::io::ErrorKind::WouldBlock);
+        }
+    }
+    println!("{engine}: {ACTIVE} of {sessions} sessions were answered {ROUNDS} times");
+    consoles.lock().unwrap().clear();
+}
+
+fn idle_sessions_by_the_thousand_cost_little_and_end_at_once(engine: &str) {
+    let _turn = alone();
     let pair = Pair::new();
     held(engine, "plain", &pair, PLAIN_BYTES, |program| tcp(program.address));
     held(engine, "TLS", &pair, TLS_BYTES, |program| connect(program.address, &pair.certificate).unwrap());
@@ -101,17 +166,10 @@ fn held<S: Read + Write>(
     let open = || Client::over(connect(&program)).upgraded(&target, &[]);
     // What the first sessions make is not theirs.
     let mut tenants: Vec<_> = (0..100).map(|_| open()).collect();
-    let wait_for = |count: usize| {
-        let until = Instant::now() + Duration::from_secs(60);
-        while consoles.lock().unwrap().len() < count {
-            assert!(Instant::now() < until, "{} of {count} consoles", consoles.lock().unwrap().len());
-            thread::sleep(Duration::from_millis(10));
-        }
-    };
-    wait_for(tenants.len());
+    wait_for(&consoles, tenants.len());
     let before = memory(&program);
     tenants.extend((100..sessions).map(|_| open()));
-    wait_for(sessions);
+    wait_for(&consoles, sessions);
     let each = memory(&program).saturating_sub(before) / (sessions as u64 - 100);
     // The first and the last of them work.
     for index in [0, sessions / 2, sessions - 1] {
