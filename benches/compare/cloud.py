@@ -78,7 +78,7 @@ def consolegate(io_engine):
 
 def all_peers():
     return [
-        peers.Peer("checked-epoll", "consolegate epoll, all checks", peers.OURS, consolegate("epoll"), checked=True),
-        peers.Peer("checked-uring", "consolegate io_uring, all checks", peers.OURS, consolegate("io_uring"), checked=True),
-        peers.Peer("nova", "nova-serialproxy of Nova, all checks", peers.WEBSOCKET, nova, checked=True),
+        peers.Peer("checked-epoll", "consolegate epoll, all checks", peers.OURS, consolegate("epoll"), peers.CHECKED),
+        peers.Peer("checked-uring", "consolegate io_uring, all checks", peers.OURS, consolegate("io_uring"), peers.CHECKED),
+        peers.Peer("nova", "nova-serialproxy of Nova, all checks", peers.WEBSOCKET, nova, peers.CHECKED),
     ]

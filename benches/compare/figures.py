@@ -30,6 +30,12 @@ class Figures:
         ratios = [one[number] / other[number] for number in one if other.get(number)]
         return median(ratios) if ratios else None
 
+    def excess(self, more, less, floor, field):
+        """The median of the rounds' (more - less) / floor, each of them a measure and a proxy."""
+        one, other, base = (self.values(*pair, field) for pair in (more, less, floor))
+        found = [(one[number] - other[number]) / base[number] for number in one if number in other and base.get(number)]
+        return median(found) if found else None
+
     def quotient(self, measure, other, peer, field):
         """The median of the rounds' ratios of two measures of one proxy."""
         one, two = self.values(measure, peer, field), self.values(other, peer, field)
@@ -90,6 +96,13 @@ def rows(figures, steps, skipped):
         add("3", "copy path, CPU against HAProxy copy", one, "haproxy-copy", cpu, 0.75, 0.6, ours=copy)
         for measure, label in (("echo-1", "1 session"), ("echo-1000", "1,000 sessions")):
             add("9", f"echo, {label}, CPU against HAProxy", measure, "haproxy-copy", "cpu_us_per_echo", 1.0, 0.9)
+        tls = f"{engine}-tls"
+        add("7", "TLS 1.3 bulk s2c, CPU against HAProxy ssl", "s2c-64k-tls", "haproxy-tls", cpu, 0.65, 0.55, ours=tls)
+        add("7", "TLS 1.3 bulk s2c, CPU against nginx stream ssl", "s2c-64k-tls", "nginx-tls", cpu, 0.70, 0.60, ours=tls)
+        found.append(Row("8", "TLS bulk minus plain copy, CPU against AES-256-GCM alone", name,
+                         figures.excess(("s2c-64k-tls", tls), (one, copy), ("seal", "aws-lc-rs"), cpu), 2.5, 2.0))
+        found.append(Row("13", "idle TLS session, bytes of process memory", name,
+                         figures.median("idle-tls", tls, "bytes_each"), 10_240, 9_216, form="{:.0f}"))
         add("9b", "echo, 1 session, p50 against HAProxy", "echo-1", "haproxy-copy", "p50_us", 1.05, 0.95)
         add("10", "echo, 1,000 sessions, p99.9 against HAProxy", "echo-1000", "haproxy-copy", "p999_us", 1.2, 1.0)
         found.append(Row("12", "idle session, bytes of process memory", name,
@@ -108,12 +121,19 @@ def rows(figures, steps, skipped):
         add("19", "memory per session against websockify", "idle", "websockify", "bytes_each", 1 / 1000,
             form="{:.5f}")
         checked = f"checked-{engine}"
-        add("21", "set-up with all checks, CPU against Nova", "conn-checked", "nova", "cpu_us_each", 1 / 50, 1 / 100,
+        add("21", "set-up with all checks, CPU against Nova", "conn-checked", "nova", "cpu_us_each", 1 / 100, 1 / 200,
             ours=checked, form="{:.5f}")
         add("21", "set-ups with all checks per second against Nova", "conn-checked", "nova", "per_s", 25, 50,
             ours=checked, more=True, form="{:.1f}")
-        add("22", "memory per idle session against Nova", "idle-checked", "nova", "bytes_each", 1 / 1000, 1 / 10000,
+        add("22", "memory per idle session against Nova", "idle-checked", "nova", "bytes_each", 1 / 10000,
             ours=checked, form="{:.7f}")
+        add("23", "bulk c2s 64 KiB, CPU against Nova", "c2s-64k-checked", "nova", cpu, 1 / 8, ours=checked, form="{:.4f}")
+        add("23", "bulk c2s 64 bytes, CPU against Nova", "c2s-64b-checked", "nova", cpu, 1 / 30, ours=checked,
+            form="{:.5f}")
+        add("24", "bulk s2c, CPU against Nova", "s2c-64k-checked", "nova", cpu, 1 / 4, ours=checked)
+        add("25", "echo, 30 sessions, p50 against Nova", "echo-30-checked", "nova", "p50_us", 1 / 3, ours=checked)
+        found.append(Row("26", "echo, 1,000 sessions, p99 beside 8,500 idle ones against without them", name,
+                         figures.quotient("echo-idle", "echo-1000", engine, "p99_us"), 1.5))
         found.append(Row("20", "context switches per GB, bulk s2c", name,
                          figures.median(one, engine, "switches_per_gb"), 6000, form="{:.0f}"))
     for row in steps:

@@ -2,8 +2,9 @@
 
 Compares consolegate with other proxies on this machine and writes docs/PERFORMANCE.md; the raw rounds are kept
 in target/compare. --quick takes one short round to test the comparison itself; it, --only and --variants leave
-docs/PERFORMANCE.md alone and write target/compare/PERFORMANCE.md. The last line is "N passed, N failed, N skipped": runs that gave figures, runs
-of consolegate that did not, and runs of others that did not. No figure is a reason to fail.
+docs/PERFORMANCE.md alone and write target/compare/PERFORMANCE.md. Plots go beside the report. The last line is "N passed,
+N failed, N skipped": runs that gave figures, runs of consolegate that did not, and runs of others that did not. The
+status is 1 if any of consolegate's failed, or if a whole comparison missed a hold (row 10's tail aside).
 """
 
 import datetime
@@ -86,12 +87,15 @@ def main():
         kept = {"about": about, "unavailable": comparison.unavailable, "verified": comparison.verified,
                 "runs": comparison.raw, "steps": step_rows}
         (OUT / f"rounds-{stamp}.json").write_text(json.dumps(kept, indent=1))
-    text = report.Report(about, comparison.measures, comparison.peers, comparison.raw, steps, step_rows,
-                         comparison.unavailable, comparison.verified).text()
+    result = report.Report(about, comparison.measures, comparison.peers, comparison.raw, steps, step_rows,
+                           comparison.unavailable, comparison.verified)
     partial = chosen["quick"] or chosen["only"] or chosen["variants"]
     path = OUT / "PERFORMANCE.md" if partial else peers.ROOT / "docs/PERFORMANCE.md"
     path.parent.mkdir(exist_ok=True)
-    path.write_text(text)
+    path.write_text(result.text())
+    (path.parent / report.PLOTS).mkdir(exist_ok=True)
+    for name, (_, svg) in result.plots.items():
+        (path.parent / report.PLOTS / name).write_text(svg)
     print(f"compare: {path.relative_to(peers.ROOT)}, raw rounds in target/compare/rounds-{stamp}.json")
     ours = {peer.name for peer in comparison.peers if peer.kind == peers.OURS}
     results = [(run["peer"] in ours, run) for run in comparison.raw]
@@ -101,8 +105,12 @@ def main():
     skipped = sum(not own and "failed" in result for own, result in results) + len(comparison.unavailable)
     passed = sum("failed" not in result for _, result in results)
     failed += (wants_steps and not step_rows) + (not ours and not chosen["variants"])
+    missed = [] if partial else result.missed()
+    for row in missed:
+        print(f"compare: row {row.number}, {row.engine}, {row.what}: {row.verdict()}", file=sys.stderr)
     print(f"{passed} passed, {failed} failed, {skipped} skipped")
-    return 1 if failed else 0
+    # A part of the measures, or a quick look at them, holds nothing to account.
+    return 1 if failed or missed else 0
 
 
 if __name__ == "__main__":

@@ -20,12 +20,16 @@ RUN_SECONDS_MAX = 180
 class Measure:
     """One thing that is measured: a mode of the load generator and its options."""
 
-    def __init__(self, key, title, mode, fresh=False, checked=False, special=None, without=(), **options):
+    def __init__(self, key, title, mode, fresh=False, group=peers.PLAIN, special=None, without=(), only=(), **options):
         self.key, self.title, self.mode, self.options = key, title, mode, options
         self.fresh = fresh  # on processes that have served nobody yet
-        self.checked = checked  # of the peers that check tokens, and of no others
+        self.group = group  # of the peers of that group, and of no others
         self.special = special or {}  # options of single proxies
         self.without = without  # proxies it is not taken of
+        self.only = only  # the only ones it is taken of, if there are any
+
+    def takes(self, peer):
+        return peer.group == self.group and peer.name not in self.without and (not self.only or peer.name in self.only)
 
     def argv(self, peer):
         options = {**self.options, **self.special.get(peer.name, {})}
@@ -57,17 +61,43 @@ def measures(quick):
     found.append(Measure("echo-stalled", f"{live} sessions, {rate} messages a second, beside a client that never reads",
                          "echo", sessions=live, rate=rate, millis=echo, stalled=1,
                          without=("websockify",)))
+    # Beside the same sessions alone, in the same round: who is idle may not cost those who are not.
+    idle, (live, rate) = (100, (20, 500)) if quick else (8500, (1000, 4000))
+    found.append(Measure("echo-idle", f"{live} sessions, {rate} messages a second, beside {idle} idle ones", "echo",
+                         sessions=live, rate=rate, millis=echo, idle=idle, only=("epoll", "uring")))
     found.append(Measure("conn", "set-ups", "conn", millis=max(millis, 400), warm_ms=warm))
     few = {"sessions": 10 if quick else 30}
     found.append(Measure("idle", "idle sessions", "idle", fresh=True, special={"websockify": few},
                          sessions=100 if quick else 1000, millis=300, warm_ms=200))
     # Nova sets up two or three a second, so that a window of a second would measure nothing.
-    found.append(Measure("conn-checked", "set-ups with all checks", "conn", checked=True,
+    found.append(Measure("conn-checked", "set-ups with all checks", "conn", group=peers.CHECKED,
                          millis=3000 if quick else 8000, warm_ms=1000))
     few = {"sessions": 3 if quick else 10}
-    found.append(Measure("idle-checked", "idle sessions with all checks", "idle", fresh=True, checked=True,
+    found.append(Measure("idle-checked", "idle sessions with all checks", "idle", fresh=True, group=peers.CHECKED,
                          special={"nova": few}, sessions=100 if quick else 1000, millis=300, warm_ms=200))
+    found += [
+        Measure("c2s-64k-checked", "client to server, 64 KiB frames, through Nova's proxy", "c2s", group=peers.CHECKED,
+                bytes=64 * KIB, sessions=1, millis=millis, warm_ms=warm),
+        Measure("c2s-64b-checked", "client to server, 64-byte frames, 64 in a write, through Nova's proxy", "c2s",
+                group=peers.CHECKED, bytes=64, batch=64, sessions=1, millis=millis, warm_ms=warm),
+        Measure("s2c-64k-checked", "server to client, 64 KiB writes, through Nova's proxy", "s2c", group=peers.CHECKED,
+                bytes=64 * KIB, sessions=1, millis=millis, warm_ms=warm),
+        # Each of Nova's thirty takes a third of a second to set up.
+        Measure("echo-30-checked", "30 sessions, 500 messages a second, through Nova's proxy", "echo",
+                group=peers.CHECKED, sessions=5 if quick else 30, rate=500, millis=echo),
+    ]
+    found += [
+        Measure("s2c-64k-tls", "server to client under TLS 1.3, 64 KiB writes", "s2c", group=peers.TLS,
+                bytes=64 * KIB, sessions=1, millis=millis, warm_ms=warm),
+        Measure("idle-tls", "idle sessions under TLS 1.3", "idle", fresh=True, group=peers.TLS,
+                sessions=100 if quick else 1000, millis=300, warm_ms=200),
+    ]
     return found
+
+
+# AES-256-GCM without any proxy, on the proxies' CPU: the floor under TLS.
+SEAL = Measure("seal", "sealing records of 16 KiB in place", "seal", bytes=16 * KIB, millis=200)
+CIPHER = "aws-lc-rs"
 
 
 def all_peers():
@@ -98,8 +128,8 @@ class Comparison:
         self.compute_port = peers.free_port()
         self.parent = peers.cgroup_parent()
         self.measures = [m for m in measures(quick) if not keys or m.key in keys]
-        taking_part = {m.checked for m in self.measures}
-        self.peers = [p for p in all_peers() if p.checked in taking_part and (not variants or p.name in variants)]
+        self.peers = [p for p in all_peers()
+                      if any(m.takes(p) for m in self.measures) and (not variants or p.name in variants)]
         self.unavailable, self.verified, self.raw = {}, {}, []
         self.seed = random.randrange(1 << 32)
         self.random = random.Random(self.seed)
@@ -132,12 +162,19 @@ class Comparison:
         for number in range(1, self.rounds + 1):
             begun = time.monotonic()
             for measure in self.measures:
-                order = [peer for peer in self.peers
-                         if peer.checked == measure.checked and peer.name not in measure.without]
+                order = [peer for peer in self.peers if measure.takes(peer)]
                 self.random.shuffle(order)
                 for peer in order:
                     self.one(number, measure, peer)
+            if any(peer.group == peers.TLS for peer in self.peers):
+                self.seal(number)
             print(f"compare: round {number} of {self.rounds} took {time.monotonic() - begun:.0f} s", flush=True)
+
+    def seal(self, number):
+        done = subprocess.run([str(LOAD), SEAL.mode, "--bytes", str(SEAL.options["bytes"]), "--millis", str(SEAL.options["millis"])],
+                              capture_output=True, text=True, check=True,
+                              preexec_fn=lambda: os.sched_setaffinity(0, peers.PROXY_CPU))
+        self.raw.append({"round": number, "measure": SEAL.key, "peer": CIPHER, **json.loads(done.stdout)})
 
     def one(self, number, measure, peer):
         if measure.fresh:

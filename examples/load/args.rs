@@ -15,6 +15,10 @@ pub(crate) struct Args {
     pub(crate) sessions: usize,
     /// Tenants beside them that send and never read
     pub(crate) stalled: usize,
+    /// Tenants beside them that exchange one message and no more
+    pub(crate) idle: usize,
+    /// The tenants speak TLS 1.3
+    pub(crate) tls: bool,
     pub(crate) bytes: usize,
     /// Messages that a tenant hands over at once
     pub(crate) batch: usize,
@@ -35,6 +39,8 @@ impl Args {
             upgrade: None,
             sessions: 1,
             stalled: 0,
+            idle: 0,
+            tls: false,
             bytes: 65_536,
             batch: 1,
             rate: 0,
@@ -51,6 +57,8 @@ impl Args {
                 "--upgrade" => args.upgrade = Some(value),
                 "--sessions" => args.sessions = value.parse()?,
                 "--stalled" => args.stalled = value.parse()?,
+                "--idle" => args.idle = value.parse()?,
+                "--tls" => args.tls = value.parse()?,
                 "--bytes" => args.bytes = value.parse()?,
                 "--batch" => args.batch = value.parse()?,
                 "--rate" => args.rate = value.parse()?,
@@ -61,7 +69,10 @@ impl Args {
                 _ => return Err(format!("unknown option {option}").into()),
             }
         }
-        if args.target == 0 || args.listen == 0 || args.sessions == 0 || args.bytes == 0 {
+        if args.mode != "seal" && (args.target == 0 || args.listen == 0)
+            || args.sessions == 0
+            || args.bytes == 0
+        {
             return Err("--target, --listen, --sessions and --bytes must not be 0".into());
         }
         Ok(args)

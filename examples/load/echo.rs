@@ -5,10 +5,14 @@
 
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
+use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use serde_json::{Value, json};
 
@@ -30,12 +34,16 @@ const STALL_BYTES: usize = 65_536;
 /// A write that waits this long has found all buffers on the way full.
 const STALLED_AFTER: Duration = Duration::from_millis(300);
 
+/// Points of the distribution that is drawn.
+const QUANTILES: [f64; 12] = [0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999, 0.9999];
+
 /// Nanoseconds, three digits.
 type Latencies = Histogram<u64>;
 
 pub(crate) fn run(args: &Args) -> Outcome<Value> {
     let node = Station::listen(args.listen, Role::Echo)?;
     let stalled = stall(args)?;
+    let idle = Tenant::connect_all(args, args.idle, true)?;
     let tenants = Tenant::connect_all(args, args.sessions, true)?;
     let account = Account::new(args);
     let begun = Instant::now();
@@ -43,7 +51,7 @@ pub(crate) fn run(args: &Args) -> Outcome<Value> {
     let (latencies, sent, used) =
         if args.rate == 0 { closed_loop(args, tenants, begun)? } else { scheduled(args, tenants, begun)? };
     let used = used(&account).since(before);
-    drop(stalled);
+    drop((stalled, idle));
     node.stop()?;
     let us = |quantile| latencies.value_at_quantile(quantile) as f64 / 1e3;
     let answered = latencies.len();
@@ -57,6 +65,7 @@ pub(crate) fn run(args: &Args) -> Outcome<Value> {
         "p99_us": us(0.99),
         "p999_us": us(0.999),
         "max_us": us(1.0),
+        "distribution": QUANTILES.map(|quantile| [quantile, us(quantile)]),
         "cpu_us_per_echo": used.cpu_ns as f64 / 1e3 / answered as f64,
     }))
 }
@@ -92,7 +101,7 @@ fn closed_loop(args: &Args, mut tenants: Vec<Tenant>, begun: Instant) -> Outcome
             }
             let wire = message(&bytes, tenant.framed)?;
             let at = Instant::now();
-            tenant.stream.write_all(&wire)?;
+            tenant.send(&wire)?;
             tenant.take(MESSAGE_BYTES)?;
             latencies.record(nanos(at.elapsed()))?;
             sent += 1;
@@ -114,13 +123,14 @@ fn scheduled(args: &Args, tenants: Vec<Tenant>, begun: Instant) -> Outcome<Run> 
     let mut senders = Vec::new();
     for (index, tenant) in tenants.into_iter().enumerate() {
         tenant.stream.set_nonblocking(true)?;
-        senders.push(tenant.stream.try_clone()?);
-        let mut stream = mio::net::TcpStream::from_std(tenant.stream);
-        poll.registry().register(&mut stream, Token(index), Interest::READABLE)?;
+        // One descriptor for both: there may be as many sessions as descriptors allow.
+        let stream = Arc::new(tenant.stream);
+        senders.push(Arc::clone(&stream));
+        poll.registry().register(&mut SourceFd(&stream.as_raw_fd()), Token(index), Interest::READABLE)?;
         receivers.insert(index, Receiver { stream, unframer: Unframer::default(), partial: Vec::new() });
     }
     let (rate, window) = (args.rate, args.window);
-    let sending = thread::spawn(move || send_on_schedule(&mut senders, framed, rate, window, begun));
+    let sending = thread::spawn(move || send_on_schedule(&senders, framed, rate, window, begun));
 
     let mut latencies = Latencies::new(3)?;
     let mut events = Events::with_capacity(1_024);
@@ -152,7 +162,7 @@ fn scheduled(args: &Args, tenants: Vec<Tenant>, begun: Instant) -> Outcome<Run> 
 
 /// Returns how many messages were sent.
 fn send_on_schedule(
-    streams: &mut [std::net::TcpStream],
+    streams: &[Arc<TcpStream>],
     framed: bool,
     rate: u64,
     window: Duration,
@@ -169,13 +179,13 @@ fn send_on_schedule(
         payload[..8].copy_from_slice(&nanos(begun.elapsed()).to_le_bytes());
         let index = usize::try_from(number)? % streams.len();
         // 64 bytes find no room only when thousands of messages wait already: then the run is void.
-        streams[index].write_all(&message(&payload, framed)?)?;
+        (&*streams[index]).write_all(&message(&payload, framed)?)?;
     }
     Ok(messages)
 }
 
 struct Receiver {
-    stream: mio::net::TcpStream,
+    stream: Arc<TcpStream>,
     unframer: Unframer,
     /// The front of a message
     partial: Vec<u8>,
@@ -190,7 +200,7 @@ impl Receiver {
         latencies: &mut Latencies,
     ) -> Outcome<()> {
         loop {
-            let len = match self.stream.read(buffer) {
+            let len = match (&*self.stream).read(buffer) {
                 Ok(0) => return Err("the proxy ended a connection".into()),
                 Ok(len) => len,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),

@@ -7,9 +7,12 @@
 //!         conn       sessions set up and ended again, four at a time
 //!         idle       what --sessions idle sessions cost in memory
 //!         verify     --bytes both ways through every session, each byte compared
+//!         seal       no proxy: AES-256-GCM in place, records of --bytes, on this thread
 //! --target PORT      where the proxy listens          --listen PORT    where the compute node does
 //! --upgrade TARGET   request target of a WebSocket; a plain TCP proxy without it
 //! --sessions N  --bytes N  --rate N  --warm-ms N  --millis N
+//! --tls true         the tenants speak TLS 1.3 and trust any certificate
+//! --idle N           echo: tenants beside the sessions that exchange one message and stay
 //! --stalled N        echo: tenants beside the sessions that send until nothing moves, and never read
 //! --pid N            the proxy, whose threads and children are measured
 //! --cgroup DIR       its own cgroup (version 2), which counts the CPU of children that have exited too
@@ -26,8 +29,10 @@ mod bulk;
 mod conn;
 mod echo;
 mod idle;
+mod seal;
 mod station;
 mod tenant;
+mod tls;
 mod verify;
 mod wire;
 
@@ -57,6 +62,7 @@ fn run() -> Outcome<serde_json::Value> {
         "echo" => echo::run(&args),
         "conn" => conn::run(&args),
         "idle" => idle::run(&args),
+        "seal" => seal::run(&args),
         "verify" => verify::run(&args),
         other => Err(format!("unknown mode {other}").into()),
     }

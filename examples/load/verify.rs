@@ -2,7 +2,7 @@
 //!
 //! A session's streams are cut from one pattern at places of its own, so bytes of another session are found.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -77,20 +77,16 @@ fn serve(mut stream: TcpStream, bytes: usize) -> Outcome<()> {
 fn use_console(mut tenant: Tenant, number: usize, bytes: usize) -> Outcome<()> {
     tenant.stream.set_read_timeout(Some(TIMEOUT))?;
     tenant.stream.set_write_timeout(Some(TIMEOUT))?;
-    tenant.stream.write_all(&message(&u64::try_from(number)?.to_le_bytes(), tenant.framed)?)?;
-    let (mut writer, framed) = (tenant.stream.try_clone()?, tenant.framed);
-    let writing = thread::spawn(move || {
-        let payload = from_tenant(number, bytes);
-        let mut left = payload.as_slice();
-        while !left.is_empty() {
-            // Messages of many sizes, the same in every run.
-            let len = 1 + left.len().wrapping_mul(2_654_435_761) % MESSAGE_BYTES_MAX;
-            let (now, later) = left.split_at(len.min(left.len()));
-            writer.write_all(&message(now, framed)?)?;
-            left = later;
-        }
-        Ok(())
-    });
+    tenant.send(&message(&u64::try_from(number)?.to_le_bytes(), tenant.framed)?)?;
+    let (framed, payload) = (tenant.framed, from_tenant(number, bytes));
+    let writing = if tenant.is_plain() {
+        let mut writer = tenant.stream.try_clone()?;
+        Some(thread::spawn(move || say(&payload, framed, |wire| writer.write_all(wire))))
+    } else {
+        // One thread has the connection under TLS: the compute node's bytes wait until it has said everything.
+        say(&payload, framed, |wire| tenant.send(wire))?;
+        None
+    };
     let expected = from_compute(number, bytes);
     for (index, piece) in expected.chunks(65_536).enumerate() {
         if tenant.take(piece.len())? != piece {
@@ -98,8 +94,20 @@ fn use_console(mut tenant: Tenant, number: usize, bytes: usize) -> Outcome<()> {
             return Err(format!("session {number}: wrong bytes to the tenant behind {behind}").into());
         }
     }
-    join(writing)?;
+    writing.map_or(Ok(()), join)?;
     tenant.close()
+}
+
+/// Messages of many sizes, the same in every run.
+fn say(payload: &[u8], framed: bool, mut send: impl FnMut(&[u8]) -> io::Result<()>) -> Outcome<()> {
+    let mut left = payload;
+    while !left.is_empty() {
+        let len = 1 + left.len().wrapping_mul(2_654_435_761) % MESSAGE_BYTES_MAX;
+        let (now, later) = left.split_at(len.min(left.len()));
+        send(&message(now, framed)?)?;
+        left = later;
+    }
+    Ok(())
 }
 
 fn from_tenant(number: usize, bytes: usize) -> Vec<u8> {
