@@ -8,6 +8,7 @@ mod engines;
 
 mod admin;
 mod balancer;
+mod bounds;
 mod bulk;
 mod client;
 mod command_lines;
@@ -36,6 +37,7 @@ mod session_lines;
 mod signals;
 mod spice;
 mod startup;
+mod suites;
 mod syscalls;
 mod thousand;
 mod tls;
