@@ -163,6 +163,7 @@ impl Contained {
     fn end(&mut self) -> Option<i32> {
         kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGTERM).unwrap();
         wait_until("the program ends", || self.child.try_wait().unwrap().is_some());
+        program::secrets::assert_silent("the program", self.log().as_bytes());
         self.child.wait().unwrap().code()
     }
 }
@@ -173,8 +174,6 @@ impl Drop for Contained {
         let _ = self.child.wait();
         if std::thread::panicking() {
             eprintln!("--- log of the program\n{}", self.log());
-        } else {
-            program::secrets::assert_silent("the program", self.log().as_bytes());
         }
     }
 }
