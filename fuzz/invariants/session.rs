@@ -400,7 +400,9 @@ impl World {
     fn check_relayed(&self) {
         let [Some(tenant), Some(compute)] = &self.peers else { return };
         let others = ["responding", "tunnelling", "securing"];
-        if tenant.corrupted || compute.corrupted || others.iter().any(|phase| self.phases.contains(phase)) {
+        // A peer may speak TLS that the session takes for the console.
+        let under_tls = [tenant, compute].iter().all(|peer| peer.established && !peer.corrupted);
+        if !under_tls || others.iter().any(|phase| self.phases.contains(phase)) {
             return;
         }
         let text_refused = self.settings.text == TextPolicy::Refuse;
