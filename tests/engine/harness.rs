@@ -70,6 +70,8 @@ impl Proxy {
         let compute = addresses[0];
         let mut settings = Settings::for_console(ConsoleType::Serial);
         settings.limits.sessions_max = 2_000;
+        // Frames are compared as they come, however long they take.
+        settings.limits.ping_interval_ms = 0;
         prepare(&mut settings);
         let listener = listener::bind_all(SocketAddr::from(([127, 0, 0, 1], 0)), 1).unwrap().remove(0);
         let address = listener.local_addr().unwrap();

@@ -3,8 +3,10 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::Instant;
+
+use nix::sys::socket::{Shutdown, shutdown};
 
 use super::operation::{Key, Operation};
 use super::ring::Ring;
@@ -66,8 +68,9 @@ impl Acceptor {
         }
         match result {
             Ok(stream) if self.listener.is_some() => self.surplus.push_back(stream),
-            // Accepted while listening ended.
+            // Accepted, or ended, because listening ended.
             Ok(_) => {}
+            Err(_) if self.listener.is_none() => {}
             Err(error) if error.raw_os_error() == Some(libc::ECANCELED) || is_of_one_connection(&error) => {}
             Err(error) => {
                 tracing::warn!("no connection can be accepted for {ACCEPT_PAUSE:?}: {error}");
@@ -99,7 +102,11 @@ impl Acceptor {
 
     /// Stops for good.
     pub(super) fn stop(&mut self, ring: &mut Ring) {
-        self.listener = None;
+        if let Some(listener) = self.listener.take() {
+            // Kernels before 6.13 keep a file that left the table until older operations of the whole ring have ended:
+            // without this, clients would still be connected, to nobody.
+            let _ = shutdown(listener.as_raw_fd(), Shutdown::Both);
+        }
         self.surplus.clear();
         self.paused_until = None;
         if let Err(error) = ring.set_file(FileSlot::LISTENER, None) {

@@ -1,0 +1,110 @@
+//! On Debian's cloud kernel 6.1, in a guest: the oldest that the `io_uring` engine runs on, and one whose modules
+//! hold the kernel's own TLS, which machines that run tests often lack.
+//!
+//! The test programs of this package run in the guest as they are. Needs what `scripts/install` installs: QEMU, and
+//! the kernel in `target/test-guest`. Fails without.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says what it expects")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// The guest's processors are emulated, and this machine may do much else.
+const RUN_MAX: Duration = Duration::from_secs(3_000);
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The executable of the integration test `name`, built if need be.
+fn test_program(name: &str) -> PathBuf {
+    let mut command = Command::new(env!("CARGO"));
+    command.args(["test", "--quiet", "--no-run", "--message-format=json", "--test", name]);
+    if !cfg!(debug_assertions) {
+        command.arg("--release");
+    }
+    let output = command.current_dir(root()).stderr(Stdio::inherit()).output().unwrap();
+    assert!(output.status.success(), "{name} cannot be built");
+    let messages = String::from_utf8(output.stdout).unwrap();
+    let mut messages = messages.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let built =
+        messages.find(|message| message["target"]["name"] == name && message["executable"].is_string());
+    PathBuf::from(built.expect(name)["executable"].as_str().unwrap())
+}
+
+/// A guest that runs test programs and ends.
+struct Guest {
+    directory: PathBuf,
+    qemu: Child,
+}
+
+impl Guest {
+    /// Runs the shell's `commands` in a guest that has `files` at their own paths. Returns what they print.
+    fn run(name: &str, files: &[&Path], commands: &str) -> String {
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        let (init, initrd, log) = (directory.join("init"), directory.join("initrd"), directory.join("log"));
+        let script = format!(
+            "#!/bin/busybox sh\n/bin/busybox --install -s /bin\nmount -t proc proc /proc\n\
+             mount -t sysfs sysfs /sys\nmount -t devtmpfs dev /dev\nmount -t tmpfs tmp /tmp\nip link set lo up\n\
+             mkdir -p {}\nulimit -n 65536\n{commands}\necho The guest is done.\npoweroff -f\n",
+            env!("CARGO_TARGET_TMPDIR")
+        );
+        fs::write(&init, script).unwrap();
+        let mut pack = Command::new(root().join("tests/guest/pack"));
+        assert!(pack.args([&initrd, &init]).args(files).status().unwrap().success(), "scripts/install");
+        // The guest's clock counts its instructions, and nothing is waited for while it idles: what takes long here
+        // takes no longer there, so its tests' deadlines hold on a busy machine.
+        let qemu = Command::new("qemu-system-x86_64")
+            .args(["-accel", "tcg,thread=single", "-icount", "shift=1,sleep=off", "-cpu", "max", "-smp", "2"])
+            .args(["-m", "1024", "-nodefaults"])
+            .args(["-display", "none", "-no-reboot", "-append", "console=ttyS0 loglevel=3 panic=-1"])
+            .arg("-kernel")
+            .arg(root().join("target/test-guest/vmlinuz"))
+            .arg("-initrd")
+            .arg(&initrd)
+            .arg("-serial")
+            .arg(format!("file:{}", log.display()))
+            .stdin(Stdio::null())
+            .spawn()
+            .expect("QEMU");
+        let mut guest = Self { directory, qemu };
+        let until = Instant::now() + RUN_MAX;
+        let said = || String::from_utf8_lossy(&fs::read(&log).unwrap_or_default()).replace('\r', "");
+        while guest.qemu.try_wait().unwrap().is_none() {
+            assert!(Instant::now() < until, "the guest takes too long: {}", said());
+            thread::sleep(Duration::from_millis(100));
+        }
+        let said = said();
+        assert!(said.contains("The guest is done."), "{said}");
+        said
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        let _ = self.qemu.kill();
+        let _ = self.qemu.wait();
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// The numbers of tests that passed, one for each test program that ran. All of them must have.
+fn passed(said: &str) -> Vec<u32> {
+    assert!(!said.contains("test result: FAILED") && !said.contains("SKIPPED"), "{said}");
+    let results = said.lines().filter_map(|line| line.strip_prefix("test result: ok. "));
+    results.map(|result| result.split_once(' ').unwrap().0.parse().unwrap()).collect()
+}
+
+#[test]
+fn both_engines_pass_their_tests_on_it() {
+    let engine = test_program("engine");
+    let said = Guest::run("engine", &[&engine], &format!("{} --show-output", engine.display()));
+    println!("{said}");
+    // As many as on this machine.
+    let listed = Command::new(&engine).arg("--list").output().unwrap();
+    let tests = String::from_utf8(listed.stdout).unwrap().matches(": test\n").count();
+    assert_eq!(passed(&said).iter().map(|passed| *passed as usize).collect::<Vec<_>>(), [tests]);
+}
