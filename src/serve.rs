@@ -17,8 +17,11 @@ use consolegate::control::{Control, ControlSettings, HeldSignals, reach};
 use consolegate::engine::detect::{EngineKind, Preference, detect};
 use consolegate::engine::epoll::EpollEngine;
 use consolegate::engine::uring::{self, UringEngine};
-use consolegate::engine::{Engine, PipeBudget, Worker, WorkerHandle, WorkerSettings, descriptors, listener};
+use consolegate::engine::{
+    Engine, PipeBudget, Worker, WorkerHandle, WorkerSettings, descriptors, kernel_tls, listener,
+};
 use consolegate::proto::http::UpgradePolicy;
+use consolegate::proto::kernel_tls::KernelCiphers;
 use consolegate::sandbox::{self, Mode, Sandbox, SandboxError};
 use consolegate::session::{
     ComputeTlsSettings, LOG_TARGET, Limits, Security, Settings, TlsSettings, VncSettings, Workers,
@@ -122,6 +125,7 @@ fn run(
         cert: config.certificate.cert.clone(),
         acceptor: Arc::default(),
         only: config.ssl_only,
+        kernel: kernel_ciphers(config),
     };
     let mut certificates =
         vec![Certificates::for_browsers(config.certificate.clone(), Arc::clone(&tls.acceptor))];
@@ -260,6 +264,28 @@ fn choose_engine(wanted: IoEngine) -> Result<EngineKind, String> {
         tracing::info!(target: LOG_TARGET, "io_uring cannot be used, epoll is: {why}");
     }
     Ok(engine)
+}
+
+/// The ciphers that the kernel does TLS with. One line says which, or why there are none.
+fn kernel_ciphers(config: &Config) -> KernelCiphers {
+    if !config.kernel_tls {
+        return KernelCiphers::default();
+    }
+    match kernel_tls::probe() {
+        Ok(ciphers) if !ciphers.is_empty() => {
+            tracing::info!(target: LOG_TARGET, "kernel TLS is used for consoles: {ciphers}");
+            ciphers
+        }
+        Ok(ciphers) => {
+            tracing::info!(target: LOG_TARGET, "kernel TLS is not used: the kernel has no cipher for it");
+            ciphers
+        }
+        Err(error) => {
+            let hint = if kernel_tls::is_missing(&error) { "; its module tls is not loaded" } else { "" };
+            tracing::info!(target: LOG_TARGET, "kernel TLS is not used: {error}{hint}");
+            KernelCiphers::default()
+        }
+    }
 }
 
 /// The lines that Nova's proxies log when they start.

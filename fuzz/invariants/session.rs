@@ -378,6 +378,7 @@ impl World {
                     }
                     self.closed = true;
                 }
+                Output::Offload { .. } => panic!("these kernels have no TLS"),
                 Output::Wait(at) => self.wait = at,
             }
         }

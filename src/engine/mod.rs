@@ -19,6 +19,7 @@ mod accept;
 pub mod descriptors;
 pub mod detect;
 pub mod epoll;
+pub mod kernel_tls;
 pub mod listener;
 mod pipes;
 mod pool;

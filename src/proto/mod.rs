@@ -5,6 +5,7 @@
 
 pub mod bytes;
 pub mod http;
+pub mod kernel_tls;
 pub mod proxy_header;
 pub mod rfb;
 pub mod tls;

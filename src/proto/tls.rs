@@ -12,10 +12,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection};
+use rustls::{
+    CipherSuite, ClientConfig, ClientConnection, Connection, ProtocolVersion, ServerConfig, ServerConnection,
+};
 use thiserror::Error;
 
 use super::bytes::Chunk;
+use super::kernel_tls::{KernelCipher, KernelKeys, Records};
 
 /// What a record adds to its plaintext at most, in what is written here.
 const RECORD_OVERHEAD_BYTES: usize = 64;
@@ -147,13 +150,14 @@ pub struct TlsLayer {
     connection: Connection,
     /// Nothing more is opened or sealed
     failed: bool,
+    records: Records,
 }
 
 impl TlsLayer {
     fn new(mut connection: Connection) -> Self {
         // The session never has more than one write open, so this is bounded already.
         connection.set_buffer_limit(None);
-        Self { connection, failed: false }
+        Self { connection, failed: false, records: Records::default() }
     }
 
     /// Whether application bytes cannot be sent yet.
@@ -173,6 +177,7 @@ impl TlsLayer {
     /// Takes wire bytes, whose buffer comes back with the plain ones where they fit. Whatever they are,
     /// [`TlsLayer::take_wire`] may have something to send afterwards.
     pub fn open(&mut self, wire: Chunk) -> Opened {
+        self.records.pass(wire.bytes());
         let mut opened = Opened::default();
         let mut plain = Plain { chunk: wire, len: 0, taken: 0, apart: None };
         while plain.rest() > 0 && !self.failed && !opened.ended {
@@ -227,6 +232,31 @@ impl TlsLayer {
         if !self.failed && !self.is_handshaking() {
             self.connection.send_close_notify();
         }
+    }
+
+    /// How the kernel could go on with this connection: after the handshake, where no record has begun. None where it
+    /// could not. In TLS 1.2 it counts the nonces of AES-GCM from the one it is given, and rustls has used those.
+    #[must_use]
+    pub fn kernel_cipher(&self) -> Option<KernelCipher> {
+        let is_1_3 = self.connection.protocol_version() == Some(ProtocolVersion::TLSv1_3);
+        if self.failed || self.is_handshaking() || !self.records.is_between() || !is_1_3 {
+            return None;
+        }
+        match self.connection.negotiated_cipher_suite()?.suite() {
+            CipherSuite::TLS13_AES_128_GCM_SHA256 => Some(KernelCipher::Aes128Gcm),
+            CipherSuite::TLS13_AES_256_GCM_SHA384 => Some(KernelCipher::Aes256Gcm),
+            CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => Some(KernelCipher::Chacha20Poly1305),
+            _ => None,
+        }
+    }
+
+    /// The keys, for somebody to go on with the connection. All there was to send must have been taken.
+    ///
+    /// # Errors
+    ///
+    /// rustls does not give them out. The connection is lost.
+    pub fn into_keys(self) -> Result<KernelKeys, TlsError> {
+        self.connection.dangerous_extract_secrets().map(KernelKeys::new).map_err(TlsError)
     }
 
     /// Everything there is to send, in order; none when there is nothing. `sealed` are the bytes last sealed, whose

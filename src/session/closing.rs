@@ -280,6 +280,7 @@ impl Closing {
             | Input::Resolved(_)
             | Input::File(_)
             | Input::Connected
+            | Input::Offloaded { .. }
             | Input::Failed(_) => {}
         }
         self.advance(cx, out)

@@ -18,6 +18,7 @@
 //!   `Piped`, and no further `SpliceIn` comes before its answer: a connection has one pipe.
 //! * [`Output::Ask`] is answered once, or never if the session closes before; one is open.
 //! * [`Output::Connect`] is answered by `Connected` or `Failed(Connect)`, in its time, and may then be repeated.
+//! * [`Output::Offload`] is answered by `Offloaded`. An engine that knows no kernel TLS gives back what it got.
 //! * [`Output::ShutdownWrite`] and [`Output::Tell`] are not answered.
 //!
 //! Bytes and time are the session's only view of the world: [`Context::now`] is the one clock, and buffers
@@ -70,6 +71,7 @@ use opening::{Opened, Opening};
 pub use phase::PHASE_NAMES;
 use phase::Phase;
 pub use recording::RecordStream;
+pub use secure::Handover;
 pub use settings::{
     ComputeTlsSettings, InvalidNetwork, Network, Security, Settings, TlsSettings, VncSettings,
 };
@@ -108,6 +110,13 @@ pub enum Input {
     Spliced {
         /// To which side
         to: Side,
+    },
+    /// The answer to [`Output::Offload`].
+    Offloaded {
+        /// Which side's
+        side: Side,
+        /// What came of it
+        outcome: Offloaded,
     },
     /// The token is valid and leads here.
     Authorized(Box<Admitted>),
@@ -162,12 +171,30 @@ pub enum Output {
         /// Bytes in the pipe
         len: u32,
     },
-    /// Send FIN to a side, behind everything written before.
+    /// Let the kernel go on with a side's TLS. Nothing is under way on its socket, and nothing comes before the answer.
+    Offload {
+        /// Which side's
+        side: Side,
+        /// What it goes on with
+        handover: Handover,
+    },
+    /// Send FIN to a side, behind everything written before; behind `close_notify` where the kernel does its TLS.
     ShutdownWrite(Side),
     /// The session is over: close both sockets, cancel what is under way.
     Close(CloseReason),
     /// All outputs are drained; nothing more happens until an input, or this time.
     Wait(Option<Instant>),
+}
+
+/// Who goes on with a side's TLS.
+#[derive(Debug)]
+pub enum Offloaded {
+    /// The kernel: from now on plain bytes are read from the socket and written to it, or spliced
+    Kernel,
+    /// Nothing has happened
+    Not(Handover),
+    /// Nobody: the kernel failed with the keys in its hands, and the connection is cut
+    Failed(std::io::Error),
 }
 
 /// The outputs of one call, and what its sessions count. It belongs to the worker, so a session at rest owns
@@ -265,7 +292,7 @@ impl Session {
                     Transport::Opening(opening) => self.open(cx, opening, input, out),
                     Transport::Layers(layers) => {
                         self.step_layers(&cx, layers, input, out);
-                        true
+                        !layers.is_empty()
                     }
                 };
                 if goes_on {
@@ -349,6 +376,9 @@ impl Session {
         while let Some(input) = layers.next() {
             self.change_above(cx, layers, out, |phase, out| phase.step(cx, input, out));
         }
+        if !matches!(self.phase, Phase::Taken) {
+            layers.hand_over(cx, out);
+        }
     }
 
     /// [`Session::change`], with the layers carrying out what the phase wishes.
@@ -361,6 +391,10 @@ impl Session {
     ) {
         let before = out.outputs.len();
         self.change(cx, out, lead);
+        if matches!(self.phase, Phase::Relaying(_)) {
+            // Not earlier: most connections are short requests, and the handshake's tickets have left by now.
+            layers.want_kernel(cx);
+        }
         let mut wishes = std::mem::take(&mut layers.wishes);
         wishes.extend(out.outputs.drain(before..));
         for output in wishes.drain(..) {

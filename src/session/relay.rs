@@ -165,6 +165,7 @@ impl Relay {
             | Input::Resolved(_)
             | Input::File(_)
             | Input::Connected
+            | Input::Offloaded { .. }
             | Input::Failed(_) => {}
         }
         Phase::Relaying(self)

@@ -11,6 +11,7 @@ use std::time::Instant;
 use super::limits::duration;
 use super::{CloseReason, Context, Failure, Input, LOG_TARGET, Outbox, Output, Side};
 use crate::proto::bytes::Chunk;
+use crate::proto::kernel_tls::{KernelCiphers, KernelKeys};
 use crate::proto::tls::{TlsError, TlsLayer};
 
 /// A side's connection under TLS.
@@ -48,6 +49,10 @@ pub(super) struct Secure {
     owed_until: Option<Instant>,
     /// Nothing more is opened: what the wire brings is discarded by the phase
     failed: bool,
+    /// The kernel is to take over at the end of this step, if it can: a read waits until then
+    kernel_wanted: bool,
+    /// It could not
+    kernel_refused: bool,
     /// What the phase has to be told
     pub(super) feed: VecDeque<Input>,
 }
@@ -65,6 +70,21 @@ pub(super) struct Upgrade {
     pub(super) writing: bool,
     /// Whether the last byte of each write goes into a record of its own
     pub(super) last_byte_apart: bool,
+}
+
+/// A connection under TLS for the kernel to go on with.
+#[derive(Debug)]
+pub struct Handover(pub(super) Box<Secure>);
+
+impl Handover {
+    /// What the kernel needs. There is no way back from here.
+    ///
+    /// # Errors
+    ///
+    /// rustls does not give the keys out.
+    pub fn into_keys(self) -> Result<KernelKeys, TlsError> {
+        self.0.layer.into_keys()
+    }
 }
 
 impl Secure {
@@ -106,6 +126,8 @@ impl Secure {
             shut: false,
             owed_until: None,
             failed: false,
+            kernel_wanted: false,
+            kernel_refused: false,
             feed: VecDeque::new(),
         }
     }
@@ -296,8 +318,37 @@ impl Secure {
         }
     }
 
+    /// Wants the kernel to take over at the end of this step.
+    pub(super) fn want_kernel(&mut self) {
+        self.kernel_wanted = !self.kernel_refused;
+    }
+
+    /// The kernel did not take over.
+    pub(super) fn refuse_kernel(&mut self) {
+        self.kernel_refused = true;
+    }
+
+    /// At the end of the step: true when the kernel can take over, and the phase's read with it; otherwise that read is
+    /// open.
+    pub(super) fn yields(&mut self, ciphers: &KernelCiphers, out: &mut Outbox) -> bool {
+        if !std::mem::take(&mut self.kernel_wanted) {
+            return false;
+        }
+        let reads = self.read_wanted && !self.wire_reading;
+        let writes = self.wire_writing || !self.outgoing.is_empty() || self.shutdown_wanted || self.shut;
+        let is_over = self.ended || self.failed || self.violated.is_some() || self.broken.is_some();
+        let cipher = self.layer.kernel_cipher().filter(|cipher| ciphers.has(*cipher));
+        if reads && !writes && !is_over && cipher.is_some() && self.feed.is_empty() {
+            // Should it come back, it will be asked for again.
+            self.read_wanted = false;
+            return true;
+        }
+        self.read(out);
+        false
+    }
+
     fn read(&mut self, out: &mut Outbox) {
-        if self.read_wanted && !self.wire_reading && !self.ended {
+        if self.read_wanted && !self.wire_reading && !self.ended && !self.kernel_wanted {
             self.wire_reading = true;
             out.push(Output::Read(self.side));
         }

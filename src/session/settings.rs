@@ -10,6 +10,7 @@ use thiserror::Error;
 use super::limits::Limits;
 use crate::console::ConsoleType;
 use crate::proto::http::{OriginPolicy, UpgradePolicy};
+use crate::proto::kernel_tls::KernelCiphers;
 use crate::proto::rfb::{AuthScheme, Extras, VncPasswordSlot};
 use crate::proto::tls::{NoTls, TlsAcceptor, TlsConnector, TlsLayer};
 use crate::proto::ws::TextPolicy;
@@ -63,6 +64,8 @@ pub struct TlsSettings {
     pub acceptor: Arc<TlsAcceptor>,
     /// `ssl_only`: plain connections are closed
     pub only: bool,
+    /// `[consolegate] kernel_tls`: the ciphers with which the kernel goes on once a console is relayed
+    pub kernel: KernelCiphers,
 }
 
 /// TLS towards compute nodes: inside VNC's security negotiation, or from the first byte on.

@@ -190,6 +190,8 @@ pub struct WorkerCounters {
     pub spliced: Count,
     /// Changes between copying and splicing
     pub path_switches: Count,
+    /// Consoles whose TLS towards the tenant the kernel took over
+    pub kernel_tls: Count,
     /// Sessions refused
     pub rejected: Counters<Rejection>,
     /// RFB negotiations that failed
@@ -214,6 +216,7 @@ impl Default for WorkerCounters {
             from_compute: Count::default(),
             spliced: Count::default(),
             path_switches: Count::default(),
+            kernel_tls: Count::default(),
             rejected: Counters::default(),
             rfb_failed: Counters::default(),
             compute_tls_failed: Counters::default(),

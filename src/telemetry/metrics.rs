@@ -322,6 +322,14 @@ pub const ROWS: &[Row] = &[
         to.counter(&[], metrics.sum(|worker| worker.path_switches.get()))
     }),
     row(
+        "kernel_tls",
+        Kind::Counter,
+        "",
+        &[],
+        "Consoles whose TLS towards the browser the kernel took over",
+        |metrics, to| to.counter(&[], metrics.sum(|worker| worker.kernel_tls.get())),
+    ),
+    row(
         "rejected",
         Kind::Counter,
         "",

@@ -20,6 +20,7 @@ mod denied;
 mod descriptors;
 mod guest;
 mod haproxy;
+mod kernel_tls;
 mod lifetime;
 mod live;
 mod pair;

@@ -82,8 +82,13 @@ pub(crate) fn connect_to_any(
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
+    connect_with(address, &Arc::new(config))
+}
+
+/// A connection of which everything is said.
+pub(crate) fn connect_with(address: SocketAddr, config: &Arc<ClientConfig>) -> std::io::Result<Tls> {
     let name = ServerName::try_from("localhost").unwrap();
-    let mut stream = StreamOwned::new(ClientConnection::new(Arc::new(config), name).unwrap(), tcp(address));
+    let mut stream = StreamOwned::new(ClientConnection::new(Arc::clone(config), name).unwrap(), tcp(address));
     while stream.conn.is_handshaking() {
         stream.conn.complete_io(&mut stream.sock)?;
     }

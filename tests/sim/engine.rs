@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use consolegate::engine::{Engine, Event, SessionId, Wake};
 use consolegate::proto::Side;
 use consolegate::session::limits::size;
-use consolegate::session::{Failure, Input, Output, Settings};
+use consolegate::session::{Failure, Input, Offloaded, Output, Settings};
 
 use crate::conn::{Conn, Read, State, Write};
 use crate::control::{Asked, SimAuthorizer};
@@ -388,6 +388,7 @@ impl Engine for SimEngine {
             Output::Write { to, .. } | Output::SpliceOut { to, .. } => Some(to),
             _ => None,
         };
+        let mut refused = None;
         let fault = match output {
             Output::Read(side) | Output::SpliceIn { from: side } if !is_there(side) => {
                 Some("a read without a socket")
@@ -458,6 +459,11 @@ impl Engine for SimEngine {
                 }
                 Err(fault) => Some(fault),
             },
+            // As a kernel does whose peer has half closed the connection just now.
+            Output::Offload { side, handover } => {
+                refused = Some(Input::Offloaded { side, outcome: Offloaded::Not(handover) });
+                (side != Side::Tenant).then_some("a handover of no TLS")
+            }
             Output::Ask(_) | Output::Tell(_) | Output::Wait(_) => Some("an output that is the worker's"),
         };
         if let Some(fault) = fault {
@@ -466,7 +472,7 @@ impl Engine for SimEngine {
         let answer = write_to.and_then(|side| self.write_at_once(index, side));
         let result = oracle::check_bytes(&mut self.conns[index], &self.settings);
         self.check(result);
-        answer
+        answer.or(refused)
     }
 
     fn wait(&mut self, deadline: Option<Instant>, events: &mut Vec<Event>) -> io::Result<()> {

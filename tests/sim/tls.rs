@@ -7,6 +7,7 @@ use std::io::{BufRead, Write};
 use std::sync::{Arc, LazyLock};
 
 use consolegate::console::ConsoleType;
+use consolegate::proto::kernel_tls::KernelCipher;
 use consolegate::proto::rfb::AuthScheme;
 use consolegate::session::{Security, Settings};
 use rustls::client::Resumption;
@@ -78,6 +79,7 @@ pub(crate) fn prepare(settings: &mut Settings, sides: Sides, rng: &mut Prng) {
     if sides.tenant {
         settings.tls.cert = "/etc/nova/cert.pem".into();
         settings.tls.acceptor.replace(Some(Arc::clone(&identities.servers[rng.below(2)])));
+        settings.tls.kernel = KernelCipher::ALL.into_iter().collect();
     }
     if !sides.compute {
         return;

@@ -129,6 +129,8 @@ impl CertificateSettings {
             .with_single_cert(chain, key)?;
         // Tickets that hold the session themselves: resuming costs no memory here and saves a signature.
         config.ticketer = aws_lc_rs::Ticketer::new()?;
+        // For kernel TLS.
+        config.enable_secret_extraction = true;
         Ok(config)
     }
 }

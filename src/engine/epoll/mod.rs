@@ -246,8 +246,11 @@ impl EpollEngine {
         }
     }
 
-    fn write(&mut self, id: SessionId, to: Side, what: Writing) -> Option<Input> {
+    fn write(&mut self, id: SessionId, to: Side, what: Writing, len: usize) -> Option<Input> {
         let (socket, pipe) = live(&mut self.connections, id).and_then(|c| c.parts(to))?;
+        if let Err(source) = socket.count(len) {
+            return Some(Input::Failed(Failure::Write { to, source }));
+        }
         socket.start_writing(what);
         socket.try_write(to, pipe, &mut self.pool, &mut self.pipes)
     }
@@ -271,6 +274,7 @@ impl EpollEngine {
                     socket.ready(event);
                     let results =
                         [socket.try_connect(), socket.try_write(side, pipe, &mut self.pool, &mut self.pipes)];
+                    socket.try_fin();
                     for input in results.into_iter().flatten() {
                         complete(&mut self.completed, id, input);
                     }
@@ -293,14 +297,21 @@ impl Engine for EpollEngine {
         match output {
             Output::Read(side) => self.read(id, side, Reading::Copy),
             Output::SpliceIn { from } => self.read(id, from, Reading::Splice),
-            Output::Write { to, chunk } => return self.write(id, to, Writing::Chunk(chunk)),
-            Output::SpliceOut { to, header, .. } => {
-                return self.write(id, to, Writing::Pipe(PipedFrame::new(header)));
+            Output::Write { to, chunk } => {
+                let len = chunk.len();
+                return self.write(id, to, Writing::Chunk(chunk), len);
+            }
+            Output::SpliceOut { to, header, len } => {
+                return self.write(id, to, Writing::Pipe(PipedFrame::new(header)), len as usize);
             }
             Output::ShutdownWrite(side) => {
                 if let Some((socket, _)) = live(&mut self.connections, id).and_then(|c| c.parts(side)) {
                     socket.shutdown_write();
                 }
+            }
+            Output::Offload { side, handover } => {
+                let (socket, _) = live(&mut self.connections, id).and_then(|c| c.parts(side))?;
+                return Some(socket.offload(side, handover));
             }
             Output::Connect { address, within } => return self.connect(id, address, within),
             Output::Close(_) => self.close(id),

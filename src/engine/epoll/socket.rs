@@ -10,9 +10,10 @@ use mio::{Interest, Registry, Token};
 
 use super::{Pool, forget};
 use crate::engine::accept::set_options;
+use crate::engine::kernel_tls::{Ended, KernelTls};
 use crate::engine::pipes::{Pipe, PipedFrame, Pipes, Spliced};
 use crate::proto::bytes::Chunk;
-use crate::session::{Failure, Input, Side};
+use crate::session::{Failure, Handover, Input, Side};
 
 /// A nonblocking TCP socket, with at most one read and one write parked on it.
 pub(super) struct Socket {
@@ -27,6 +28,10 @@ pub(super) struct Socket {
     writing: Option<Writing>,
     /// It waits for its turn to be read
     queued: bool,
+    /// The kernel does TLS on it
+    kernel_tls: Option<KernelTls>,
+    /// Of that, `close_notify` and FIN wait for room
+    fin_due: bool,
 }
 
 /// How bytes are wanted.
@@ -67,6 +72,8 @@ impl Socket {
             reading: None,
             writing: None,
             queued: false,
+            kernel_tls: None,
+            fin_due: false,
         })
     }
 
@@ -110,9 +117,40 @@ impl Socket {
         self.writing = Some(what);
     }
 
+    /// Counts bytes that are about to be written, for kernel TLS.
+    ///
+    /// # Errors
+    ///
+    /// They must not be.
+    pub(super) fn count(&mut self, len: usize) -> io::Result<()> {
+        self.kernel_tls.as_mut().map_or(Ok(()), |tls| tls.count(len))
+    }
+
     /// Sends FIN. A failure means that the connection is gone, which reading will tell.
     pub(super) fn shutdown_write(&mut self) {
-        let _ = self.stream.shutdown(Shutdown::Write);
+        if self.kernel_tls.is_some() {
+            self.fin_due = true;
+            self.try_fin();
+        } else {
+            let _ = self.stream.shutdown(Shutdown::Write);
+        }
+    }
+
+    /// Carries on with the end of kernel TLS, if that is due.
+    pub(super) fn try_fin(&mut self) {
+        if self.fin_due && self.writing.is_none() {
+            self.fin_due = !KernelTls::shut_down(&self.stream);
+        }
+    }
+
+    /// Lets the kernel go on with TLS.
+    pub(super) fn offload(&mut self, side: Side, handover: Handover) -> Input {
+        debug_assert!(self.reading.is_none() && self.writing.is_none(), "nothing is under way");
+        let (kernel_tls, answer) = KernelTls::take_over(&self.stream, side, handover);
+        self.kernel_tls = kernel_tls;
+        // Whether there is something to read is another question from now on.
+        self.readable = true;
+        answer
     }
 
     /// Remembers what epoll said.
@@ -194,6 +232,12 @@ impl Socket {
                 self.readable = false;
                 Ok(None)
             }
+            Err(error) if self.kernel_tls.is_some() => match KernelTls::read_failed(&self.stream, error) {
+                // A record that is passed over; the next read looks behind it.
+                None => self.copy_in(from, pool),
+                Some(Ok(Ended)) => Ok(Some(Input::Ended { from })),
+                Some(Err(error)) => Err(error),
+            },
             Err(error) => Err(error),
             Ok(_) => Ok(Some(Input::Ended { from })),
         }

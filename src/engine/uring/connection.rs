@@ -4,6 +4,7 @@ use std::net::TcpStream;
 
 use super::operation::Key;
 use crate::engine::SessionId;
+use crate::engine::kernel_tls::KernelTls;
 use crate::engine::pipes::{Pipe, PipedFrame};
 use crate::session::Side;
 
@@ -48,6 +49,8 @@ pub(super) struct Socket {
     pub(super) piped: Option<PipedFrame>,
     /// FIN is due behind the send under way
     pub(super) fin_due: bool,
+    /// The kernel does TLS on it
+    pub(super) kernel_tls: Option<KernelTls>,
     /// The last read filled its buffer: the next one tries a larger one
     pub(super) bulk: bool,
     /// The last read emptied the socket: the next one waits before it tries

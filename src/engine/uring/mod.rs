@@ -19,12 +19,13 @@ use io_uring::types::Timespec;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, SockaddrStorage, recv, socket};
 
 use super::accept::{Pace, set_options};
+use super::kernel_tls::{Ended, KernelTls};
 use super::pipes::{PipedFrame, Pipes};
 use super::pool::Pool;
 use super::{Engine, Event, PipeBudget, SessionId, Wake, descriptors};
 use crate::proto::bytes::Chunk;
 use crate::session::limits::{Limits, size};
-use crate::session::{Failure, Input, Output, Side};
+use crate::session::{Failure, Handover, Input, Output, Side};
 
 mod acceptor;
 mod buffers;
@@ -37,7 +38,7 @@ mod submission;
 
 use acceptor::Acceptor;
 use connection::{Connections, Returned};
-use operation::Operation;
+use operation::{Operation, Readiness};
 pub use probe::{Unavailable, probe};
 use ring::{Completion, Ring};
 use submission::FileSlot;
@@ -176,7 +177,7 @@ impl UringEngine {
                     socket.bulk = false;
                     socket.drained = true;
                 }
-                Err(source) => return self.report(id, Input::Failed(Failure::Read { from, source })),
+                Err(source) => return self.read_failed(id, from, source),
             }
         }
         let wait_first = std::mem::take(&mut socket.drained);
@@ -211,7 +212,21 @@ impl UringEngine {
                 self.starved.push((id, from));
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => self.read(id, from),
-            Err(source) => self.report(id, Input::Failed(Failure::Read { from, source })),
+            Err(source) => self.read_failed(id, from, source),
+        }
+    }
+
+    fn read_failed(&mut self, id: SessionId, from: Side, source: io::Error) {
+        let Some(connection) = self.connections.live(id) else { return };
+        let socket = connection.socket(from);
+        let failed = match &socket.stream {
+            Some(stream) if socket.kernel_tls.is_some() => KernelTls::read_failed(stream, source),
+            _ => Some(Err(source)),
+        };
+        match failed {
+            None => self.read(id, from),
+            Some(Ok(Ended)) => self.report(id, Input::Ended { from }),
+            Some(Err(source)) => self.report(id, Input::Failed(Failure::Read { from, source })),
         }
     }
 
@@ -226,7 +241,8 @@ impl UringEngine {
             self.recycle(chunk);
             return self.report(id, Input::Written { to });
         }
-        socket.sending = Some(self.ring.start(Operation::Send { id, to, chunk }));
+        let whole = socket.kernel_tls.is_none();
+        socket.sending = Some(self.ring.start(Operation::Send { id, to, chunk, whole }));
         connection.started(1);
     }
 
@@ -266,9 +282,33 @@ impl UringEngine {
         let socket = connection.socket(to);
         if socket.sending.is_some() {
             socket.fin_due = true;
+        } else if let (Some(stream), true) = (&socket.stream, socket.kernel_tls.is_some()) {
+            if !KernelTls::shut_down(stream) {
+                socket.fin_due = true;
+                let awaited = Readiness::Writable;
+                socket.sending = Some(self.ring.start(Operation::Poll { id, side: to, awaited }));
+                connection.started(1);
+            }
         } else if let Some(stream) = &socket.stream {
             let _ = stream.shutdown(Shutdown::Write);
         }
+    }
+
+    /// Counts bytes that are about to be written, for kernel TLS, which may not seal any number.
+    fn count(&mut self, id: SessionId, to: Side, len: usize) -> io::Result<()> {
+        let connection = self.connections.live(id);
+        connection.and_then(|c| c.socket(to).kernel_tls.as_mut()).map_or(Ok(()), |tls| tls.count(len))
+    }
+
+    /// Lets the kernel go on with TLS.
+    fn offload(&mut self, id: SessionId, side: Side, handover: Handover) -> Option<Input> {
+        let socket = self.connections.live(id)?.socket(side);
+        debug_assert!(socket.receiving.is_none() && socket.sending.is_none(), "nothing is under way");
+        let (kernel_tls, answer) = KernelTls::take_over(socket.stream.as_ref()?, side, handover);
+        socket.kernel_tls = kernel_tls;
+        // Whether there is something to read is another question from now on.
+        socket.drained = false;
+        Some(answer)
     }
 
     fn connect(&mut self, id: SessionId, address: SocketAddr, within: Duration) {
@@ -368,10 +408,20 @@ impl Engine for UringEngine {
         match output {
             Output::Read(side) => self.read(id, side),
             Output::SpliceIn { from } => self.splice_in(id, from),
-            Output::Write { to, chunk } => self.write(id, to, chunk),
-            Output::SpliceOut { to, header, .. } => {
+            Output::Write { to, chunk } => {
+                if let Err(source) = self.count(id, to, chunk.len()) {
+                    self.recycle(chunk);
+                    return Some(Input::Failed(Failure::Write { to, source }));
+                }
+                self.write(id, to, chunk);
+            }
+            Output::SpliceOut { to, header, len } => {
+                if let Err(source) = self.count(id, to, len as usize) {
+                    return Some(Input::Failed(Failure::Write { to, source }));
+                }
                 return self.splice_out(id, to, PipedFrame::new(header));
             }
+            Output::Offload { side, handover } => return self.offload(id, side, handover),
             Output::ShutdownWrite(side) => self.shut_down_write(id, side),
             Output::Connect { address, within } => self.connect(id, address, within),
             Output::Close(_) => self.close(id),

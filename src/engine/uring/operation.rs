@@ -33,6 +33,8 @@ pub(super) enum Operation {
         to: Side,
         /// The bytes; the kernel reads them until the completion
         chunk: Chunk,
+        /// It completes when all are sent; kernel TLS does not know how
+        whole: bool,
     },
     /// Connect to a compute node
     Connect {
@@ -175,7 +177,7 @@ mod tests {
         let chunk = Chunk::copied_from(b"in flight");
         let address = chunk.bytes().as_ptr();
         let id = SessionId { index: 0, generation: 0 };
-        let key = operations.insert(Operation::Send { id, to: Side::Tenant, chunk });
+        let key = operations.insert(Operation::Send { id, to: Side::Tenant, chunk, whole: true });
         for _ in 0..1_000 {
             operations.insert(Operation::Accept);
         }

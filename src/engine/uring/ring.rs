@@ -305,7 +305,7 @@ impl Ring {
                 result: result.map(|_| chunk.unwrap_or_default()),
                 more: cqueue::sock_nonempty(entry.flags()),
             },
-            Some(Operation::Send { id, to, chunk }) => {
+            Some(Operation::Send { id, to, chunk, .. }) => {
                 Completion::Sent { id, to, chunk, result: result.map(|len| len as usize) }
             }
             Some(Operation::Connect { id, .. }) => Completion::Connected { id, result: result.map(|_| ()) },

@@ -58,7 +58,7 @@ fn bytes_come_in_a_buffer_of_the_ring_and_leave_from_their_own() {
     };
     let chunk = result.unwrap();
     assert_eq!((chunk.bytes(), chunk.capacity()), (b"hello".as_slice(), 4_096));
-    ring.start(Operation::Send { id: ID, to: Side::Tenant, chunk });
+    ring.start(Operation::Send { id: ID, to: Side::Tenant, chunk, whole: true });
     let Completion::Sent { chunk, result, .. } = next(&mut ring) else { panic!() };
     assert_eq!(result.unwrap(), 5);
     assert!(ring.recycle(chunk).is_none(), "it belongs to the ring");
@@ -100,7 +100,12 @@ fn more_submissions_than_the_queue_holds_are_all_made() {
     ring.set_file(FileSlot::of(ID.index, Side::Tenant), Some(ours.as_fd())).unwrap();
     let sends = SUBMISSIONS as usize * 2 + 1;
     for _ in 0..sends {
-        ring.start(Operation::Send { id: ID, to: Side::Tenant, chunk: Chunk::copied_from(b"x") });
+        ring.start(Operation::Send {
+            id: ID,
+            to: Side::Tenant,
+            chunk: Chunk::copied_from(b"x"),
+            whole: true,
+        });
     }
     for _ in 0..sends {
         let Completion::Sent { result: Ok(1), .. } = next(&mut ring) else { panic!() };
@@ -118,7 +123,7 @@ fn dropping_a_ring_ends_what_is_under_way() {
     ring.start(Operation::Recv { id: ID, from: Side::Tenant, wait_first: false });
     // More than both socket buffers take: the send waits.
     let chunk = Chunk::copied_from(&vec![7; 64 << 20]);
-    ring.start(Operation::Send { id: ID, to: Side::Tenant, chunk });
+    ring.start(Operation::Send { id: ID, to: Side::Tenant, chunk, whole: true });
     ring.enter(0, None).unwrap();
     let before = Instant::now();
     drop(ring);

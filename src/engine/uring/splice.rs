@@ -88,6 +88,11 @@ impl UringEngine {
                     && let Some(input) = self.splice_out(id, side, frame)
                 {
                     self.report(id, input);
+                } else if let Some(connection) = self.connections.live(id) {
+                    // Kernel TLS waits for room for its end.
+                    if std::mem::take(&mut connection.socket(side).fin_due) {
+                        self.shut_down_write(id, side);
+                    }
                 }
             }
         }

@@ -67,11 +67,12 @@ pub(super) fn submission(operation: &mut Operation) -> squeue::Entry {
                 .build()
                 .flags(Flags::BUFFER_SELECT)
         }
-        Operation::Send { id, to, chunk } => {
+        Operation::Send { id, to, chunk, whole } => {
+            let wait_all = if *whole { libc::MSG_WAITALL } else { 0 };
             let bytes = chunk.bytes();
             let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
             opcode::Send::new(fixed(FileSlot::of(id.index, *to)), bytes.as_ptr(), len)
-                .flags(libc::MSG_WAITALL | libc::MSG_NOSIGNAL)
+                .flags(wait_all | libc::MSG_NOSIGNAL)
                 .build()
         }
         Operation::Connect { id, address } => {

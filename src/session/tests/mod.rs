@@ -11,6 +11,7 @@ use crate::console::ConsoleType;
 mod closing;
 mod conversation;
 mod encrypting;
+mod kernel_tls;
 mod lifetime;
 mod phases;
 mod ping;
@@ -54,6 +55,8 @@ struct Driver {
     within: Option<Duration>,
     wait: Option<Instant>,
     closed: Option<CloseReason>,
+    /// What the kernel is to go on with
+    handover: Option<Handover>,
 }
 
 /// What is under way on one side.
@@ -98,6 +101,7 @@ impl Driver {
             within: None,
             wait: None,
             closed: None,
+            handover: None,
         };
         driver.session.start(driver.now, driver.unix_s, &driver.settings, &mut driver.outbox);
         driver.collect();
@@ -160,6 +164,15 @@ impl Driver {
                     let socket = self.socket(side);
                     assert!(!socket.writing, "FIN to the {side} before its last write was done");
                     assert!(!std::mem::replace(&mut socket.shut_down, true), "one FIN per side");
+                }
+                Output::Offload { side, handover } => {
+                    self.trace.push(format!("offload {side}"));
+                    let socket = self.socket(side);
+                    assert!(
+                        !socket.reading && !socket.writing && !socket.shut_down,
+                        "something is under way"
+                    );
+                    assert!(self.handover.replace(handover).is_none(), "one answer is awaited");
                 }
                 Output::Close(reason) => {
                     self.trace.push(format!("close {}", reason.name()));

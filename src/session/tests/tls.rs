@@ -18,26 +18,34 @@ pub(super) fn trusting(
     let signed = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
     let key = PrivateKeyDer::try_from(signed.signing_key.serialize_der()).unwrap();
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let server = ServerConfig::builder_with_provider(Arc::clone(&provider))
+    let mut server = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(versions)
         .unwrap()
         .with_no_client_auth()
         .with_single_cert(vec![signed.cert.der().clone()], key)
         .unwrap();
+    server.enable_secret_extraction = true;
     let mut roots = RootCertStore::empty();
     roots.add(signed.cert.der().clone()).unwrap();
-    let client = ClientConfig::builder_with_provider(provider)
+    let mut client = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
+    client.enable_secret_extraction = true;
     (Arc::new(server), Arc::new(client))
 }
 
 /// Settings with a certificate, and a client that trusts it.
 fn with_certificate() -> (Settings, ClientConnection) {
+    with_certificate_for(rustls::ALL_VERSIONS)
+}
+
+pub(super) fn with_certificate_for(
+    versions: &[&'static SupportedProtocolVersion],
+) -> (Settings, ClientConnection) {
     let mut settings = Settings::for_console(ConsoleType::Serial);
-    let (server, client) = trusting("console.example", rustls::ALL_VERSIONS);
+    let (server, client) = trusting("console.example", versions);
     settings.tls.acceptor.replace(Some(server));
     settings.tls.cert = "/etc/nova/cert.pem".into();
     let name = ServerName::try_from("console.example").unwrap();
@@ -46,7 +54,7 @@ fn with_certificate() -> (Settings, ClientConnection) {
 
 /// Lets client and session talk until neither has anything to say, in pieces of `piece` bytes. Returns the
 /// plain bytes that the client got.
-fn talk(driver: &mut Driver, client: &mut ClientConnection, piece: usize) -> Vec<u8> {
+pub(super) fn talk(driver: &mut Driver, client: &mut ClientConnection, piece: usize) -> Vec<u8> {
     let mut plain = Vec::new();
     loop {
         let mut wire = Vec::new();
@@ -251,7 +259,11 @@ fn nobody_else_may_send_a_proxy_header() {
 
 /// A serial console at rest in its relay, and its tenant.
 fn relaying() -> (Driver, ClientConnection) {
-    let (settings, mut client) = with_certificate();
+    let (settings, client) = with_certificate();
+    relaying_with(settings, client)
+}
+
+pub(super) fn relaying_with(settings: Settings, mut client: ClientConnection) -> (Driver, ClientConnection) {
     let mut driver = Driver::accept(settings);
     let upgrade = format!(
         "GET /?token={TOKEN} HTTP/1.1\r\nHost: console.example\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -280,7 +292,7 @@ fn a_console_under_tls_is_never_spliced() {
     }
 }
 
-fn size_of_read(settings: &Settings) -> usize {
+pub(super) fn size_of_read(settings: &Settings) -> usize {
     limits::size(settings.limits.read_bytes)
 }
 

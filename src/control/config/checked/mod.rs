@@ -54,6 +54,8 @@ pub struct Config {
     pub rpc_response_timeout: Duration,
     /// Which kernel interface to take
     pub io_engine: IoEngine,
+    /// `[consolegate] kernel_tls`: TLS may be the kernel's
+    pub kernel_tls: bool,
     /// How many threads relay
     pub workers: NonZeroUsize,
     /// `[console] allowed_origins`, in lower case
@@ -167,6 +169,7 @@ impl Config {
                 Some("epoll") => IoEngine::Epoll,
                 _ => IoEngine::Auto,
             },
+            kernel_tls: read.text(OWN, "kernel_tls") != Some("off"),
             workers: workers(&read),
             allowed_origins: read
                 .list("console", "allowed_origins")

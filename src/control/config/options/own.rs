@@ -16,6 +16,13 @@ pub(super) static DECLARED: &[OptionDef] = &[
         .default("auto"),
     option(
         OWN,
+        "kernel_tls",
+        Kind::Choice(&["auto", "off"]),
+        "Let the kernel do the TLS of consoles where it can, so that bulk data is spliced through it",
+    )
+    .default("auto"),
+    option(
+        OWN,
         "workers",
         Kind::Int { min: 0, max: 1024 },
         "Threads that relay; 0 takes one per core, four at most",
