@@ -120,7 +120,8 @@ class Peer:
                 argv, cwd=self.directory, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True, preexec_fn=prepare,
             )
-        for _ in range(400):
+        # Nova's proxy imports for seconds, and for many where the machine is busy.
+        for _ in range(2400):
             if self.process.poll() is not None:
                 raise Unavailable(self.last_words() or f"it ended with status {self.process.returncode}")
             with socket.socket() as probe:

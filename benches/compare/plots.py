@@ -7,7 +7,7 @@ import peers
 
 WIDTH, HEIGHT = 760, 420
 LEFT, RIGHT, TOP, BOTTOM = 70, 230, 40, 50
-# Told apart by people who see few colours, and by their dashes on paper.
+# Told apart by people who see few colours; dashed from the eleventh on.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000", "#999999", "#7f4fc9", "#8c6d31")
 
 
@@ -34,7 +34,8 @@ def number(value):
 
 def plot(title, x_title, y_title, series, x_log=False, y_log=False, x_ticks=None):
     """An SVG of `series`: label -> [(x, y)]. `x_ticks`: [(x, text)] where the axis has words."""
-    series = {label: [(x, y) for x, y in points if not (y_log and y <= 0)] for label, points in series.items()}
+    series = {label: [(x, y) for x, y in points if not (x_log and x <= 0 or y_log and y <= 0)]
+              for label, points in series.items()}
     series = {label: points for label, points in series.items() if points}
     if not series:
         return None
@@ -60,7 +61,7 @@ def plot(title, x_title, y_title, series, x_log=False, y_log=False, x_ticks=None
         out.append(f'<path d="M{along:.1f} {TOP}V{HEIGHT - BOTTOM}" stroke="#eee"/>'
                    f'<text x="{along:.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{escape(text)}</text>')
     for index, (label, points) in enumerate(series.items()):
-        colour, dash = COLOURS[index % len(COLOURS)], "" if index % 2 == 0 else ' stroke-dasharray="6 3"'
+        colour, dash = COLOURS[index % len(COLOURS)], "" if index < len(COLOURS) else ' stroke-dasharray="6 3"'
         path = "L".join(f"{x:.1f} {y:.1f}" for x, y in (at(*point) for point in points))
         down = TOP + 8 + 18 * index
         out.append(f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="2"{dash}/>')
@@ -90,6 +91,8 @@ def all_plots(figures, measures, compared):
             found[name] = (what, svg)
 
     keys = {measure.key: measure for measure in measures}
+    # Ours with splicing off is for row 3 alone.
+    compared = [peer for peer in compared if not peer.name.endswith("-copy") or peer.kind != peers.OURS]
     plain = [peer for peer in compared if peer.group == peers.PLAIN]
     for key in ("echo-1000", "echo-20"):
         if key in keys:

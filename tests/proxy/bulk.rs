@@ -1,5 +1,6 @@
 //! Bulk: every byte is right while relays turn from copying to splicing and back, tenants stall, and pipes run
-//! out. `CONSOLEGATE_BULK_SECONDS` says how long the random conversations last (10; `scripts/soak` takes 120).
+//! out; copied, spliced, at random, and under TLS. `CONSOLEGATE_BULK_SECONDS` says how long each of the random
+//! conversations lasts (10; `scripts/soak` takes 120).
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
@@ -11,13 +12,18 @@ use std::time::{Duration, Instant};
 
 use nix::sys::socket::{setsockopt, sockopt};
 
-use super::client::{Client, End, masked};
+use super::client::{Client, End, masked, tcp};
 use super::compute;
+use super::duplex::{Duplex, OpenSsl};
+use super::pair::Pair;
 use super::program::{Options, Program};
 use super::pump::{Stream, pattern};
 
 on_both_engines! {
     bytes_are_right_however_often_the_relay_turns_to_splicing_and_back,
+    bytes_are_right_when_all_is_copied,
+    bytes_are_right_when_nearly_all_is_spliced,
+    bytes_are_right_under_tls,
     most_of_a_bulk_phase_is_spliced,
     sessions_without_a_pipe_copy_and_deliver_everything,
     splicing_can_be_switched_off,
@@ -104,12 +110,31 @@ fn streams(number: usize) -> (Stream, Stream) {
 
 /// Runs sessions side by side to the orderly end of each. Everything is compared on the way.
 fn converse(program: &Program, numbers: std::ops::Range<usize>, sends: Sends) {
+    converse_over(program, numbers, sends, |number| plain(program, number));
+}
+
+fn plain(program: &Program, number: usize) -> Client {
+    let stream = tcp(program.address);
+    if number % 2 == 1 {
+        // Small enough that what is spliced often leaves in pieces.
+        setsockopt(&stream, sockopt::RcvBuf, &32_768).unwrap();
+    }
+    Client::over(stream)
+}
+
+/// The same over connections that `connect` makes.
+fn converse_over<S: Duplex>(
+    program: &Program,
+    numbers: std::ops::Range<usize>,
+    sends: Sends,
+    connect: impl Fn(usize) -> Client<S>,
+) {
     let sessions: Vec<_> = numbers
         .map(|number| {
             let (told, totals) = mpsc::channel();
             let (port, compute) = compute::serve(move |stream| serve(stream, number, sends, totals));
             let token = program.token("novnc", port, 600);
-            let client = Client::upgrade(program.address, &format!("/?token={token}"), &[]);
+            let client = connect(number).upgraded(&format!("/?token={token}"), &[]);
             (number, thread::spawn(move || tenant(client, number, sends, &told)), compute)
         })
         .collect();
@@ -178,14 +203,10 @@ fn read_all(mut stream: TcpStream, mut expected: Stream, totals: &Receiver<usize
 }
 
 /// The browser's end. Returns how many console bytes it received.
-fn tenant(mut client: Client, number: usize, sends: Sends, told: &Sender<usize>) -> usize {
-    if number % 2 == 1 {
-        // Small enough that what is spliced often leaves in pieces.
-        setsockopt(&client.stream, sockopt::RcvBuf, &32_768).unwrap();
-    }
+fn tenant<S: Duplex>(mut client: Client<S>, number: usize, sends: Sends, told: &Sender<usize>) -> usize {
     client.rfb_handshake();
     let (said, mut expected) = streams(number);
-    let writer = client.stream.try_clone().unwrap();
+    let writer = client.stream.writer();
     thread::scope(|scope| {
         scope.spawn(move || say(writer, said, number, sends, told));
         let (mut received, mut chance) = (0, Chance::new(1_000 + number));
@@ -206,14 +227,15 @@ fn tenant(mut client: Client, number: usize, sends: Sends, told: &Sender<usize>)
                 chance.sleep(300);
             }
         }
-        client.frame(8, &[0x03, 0xe8]);
+        // OpenSSL's client leaves when the other end has said its last, answered or not.
+        let _ = client.stream.write_all(&masked(0x88, &[0x03, 0xe8]));
         assert_eq!(client.rest(), (vec![], End::Fin));
         received
     })
 }
 
 /// Says frames of many sizes while the conversation lasts, with pings between them.
-fn say(mut stream: TcpStream, mut bytes: Stream, number: usize, sends: Sends, told: &Sender<usize>) {
+fn say(mut stream: impl Write, mut bytes: Stream, number: usize, sends: Sends, told: &Sender<usize>) {
     let (mut chance, mut total) = (Chance::new(2_000 + number), 0);
     let until = match sends {
         Sends::Mixed { until } => until,
@@ -231,23 +253,65 @@ fn say(mut stream: TcpStream, mut bytes: Stream, number: usize, sends: Sends, to
     told.send(total).unwrap();
 }
 
+/// Sessions whose random conversations last for [`seconds`].
+const SESSIONS: usize = 6;
+
+/// What the relays of some random conversations came to, altogether.
+fn mixed<S: Duplex>(program: &Program, what: &str, connect: impl Fn(usize) -> Client<S>) -> RelayEnd {
+    let until = Instant::now() + Duration::from_secs(seconds());
+    converse_over(program, 0..SESSIONS, Sends::Mixed { until }, connect);
+    let ends = relay_ends(program, SESSIONS);
+    let sum = |of: fn(&RelayEnd) -> usize| ends.iter().map(of).sum::<usize>();
+    let all = RelayEnd {
+        from_tenant: sum(|end| end.from_tenant),
+        from_compute: sum(|end| end.from_compute),
+        spliced: sum(|end| end.spliced),
+        switches: sum(|end| end.switches),
+    };
+    println!(
+        "{what}, {} s: {} switches, {} bytes to tenants ({} spliced), {} bytes from them",
+        seconds(),
+        all.switches,
+        all.from_compute,
+        all.spliced,
+        all.from_tenant,
+    );
+    assert!(all.from_compute > 0 && all.from_tenant > 0);
+    all
+}
+
 fn bytes_are_right_however_often_the_relay_turns_to_splicing_and_back(engine: &str) {
-    const SESSIONS: usize = 6;
     let own = format!("{OWN}\nping_interval_ms = 100");
     let program = Program::start(&Options { own: &own, ..Options::on(engine) });
-    let until = Instant::now() + Duration::from_secs(seconds());
-    converse(&program, 0..SESSIONS, Sends::Mixed { until });
-    let ends = relay_ends(&program, SESSIONS);
-    let sum = |of: fn(&RelayEnd) -> usize| ends.iter().map(of).sum::<usize>();
-    let (switches, spliced) = (sum(|end| end.switches), sum(|end| end.spliced));
-    println!(
-        "{engine}, {} s: {switches} switches, {} bytes to tenants ({spliced} spliced), {} bytes from them",
-        seconds(),
-        sum(|end| end.from_compute),
-        sum(|end| end.from_tenant),
-    );
-    assert!(switches > 100, "only {switches} switches");
-    assert!(spliced > 0 && spliced < sum(|end| end.from_compute), "{ends:?}");
+    let all = mixed(&program, &format!("{engine}, at random"), |number| plain(&program, number));
+    assert!(all.switches > 100, "only {} switches", all.switches);
+    assert!(all.spliced > 0 && all.spliced < all.from_compute, "{all:?}");
+}
+
+fn bytes_are_right_when_all_is_copied(engine: &str) {
+    let own = format!("{OWN}\nsplice_from_bytes = 0\nping_interval_ms = 100");
+    let program = Program::start(&Options { own: &own, ..Options::on(engine) });
+    let all = mixed(&program, &format!("{engine}, copied"), |number| plain(&program, number));
+    assert_eq!((all.spliced, all.switches), (0, 0));
+}
+
+fn bytes_are_right_when_nearly_all_is_spliced(engine: &str) {
+    // Bulk from the second read on, and for as long as there are no pauses.
+    let own = format!("{OWN}\nsplice_from_bytes = 1\nsplice_until_bytes = 0\nping_interval_ms = 100");
+    let program = Program::start(&Options { own: &own, ..Options::on(engine) });
+    let all = mixed(&program, &format!("{engine}, spliced"), |number| plain(&program, number));
+    assert!(all.spliced > all.from_compute / 2, "{all:?}");
+}
+
+fn bytes_are_right_under_tls(engine: &str) {
+    let pair = Pair::new();
+    let own = format!("{OWN}\nping_interval_ms = 100");
+    let default = pair.options();
+    let program = Program::start(&Options { default: &default, own: &own, ..Options::on(engine) });
+    let trusted = pair.directory.join("cert.pem");
+    let _ = mixed(&program, &format!("{engine}, under TLS"), |_| {
+        Client::over(OpenSsl::connect(program.address, &trusted))
+    });
 }
 
 fn most_of_a_bulk_phase_is_spliced(engine: &str) {

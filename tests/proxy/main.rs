@@ -18,6 +18,7 @@ mod compute_tls;
 mod daemon;
 mod denied;
 mod descriptors;
+mod duplex;
 mod guest;
 mod haproxy;
 mod kernel_tls;
