@@ -78,6 +78,8 @@ struct Socket {
     may_pipe: bool,
     writing: bool,
     splicing: bool,
+    /// A write has failed
+    broken: bool,
     shut_down: bool,
 }
 
@@ -181,7 +183,8 @@ impl World {
                 self.input(Input::Failed(Failure::Read { from: side, source }));
             }
             12 if self.socket(side).writing && argument == 0 => {
-                self.socket(side).writing = false;
+                let socket = self.socket(side);
+                (socket.writing, socket.broken) = (false, true);
                 let source = std::io::ErrorKind::BrokenPipe.into();
                 self.input(Input::Failed(Failure::Write { to: side, source }));
             }
@@ -367,7 +370,8 @@ impl World {
                     let socket = self.socket(side);
                     assert!(!socket.writing && !socket.shut_down, "FIN out of order");
                     socket.shut_down = true;
-                    if let Some(peer) = &self.peers[index(side)] {
+                    let broken = socket.broken;
+                    if let Some(peer) = self.peers[index(side)].as_ref().filter(|_| !broken) {
                         peer.check_end();
                     }
                 }

@@ -64,7 +64,7 @@ pub(crate) struct Peer {
     finished_at: Option<usize>,
     /// The session has them, and took them for what they are
     pub(crate) established: bool,
-    /// Bytes that are not its own were delivered
+    /// Bytes that are not its own were delivered, or it gave its handshake up
     pub(crate) corrupted: bool,
     /// Plain bytes, in either direction
     pub(crate) said: Vec<u8>,
@@ -111,8 +111,9 @@ impl Peer {
         self.pull();
     }
 
-    /// Says that nothing more comes.
+    /// Says that nothing more comes. In the middle of a handshake that is none of TLS's ways to end.
     pub(crate) fn end(&mut self) {
+        self.corrupted |= self.connection.is_handshaking();
         self.connection.send_close_notify();
         self.pull();
     }
