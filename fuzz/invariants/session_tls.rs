@@ -69,6 +69,8 @@ pub(crate) struct Peer {
     /// Plain bytes, in either direction
     pub(crate) said: Vec<u8>,
     pub(crate) heard: Vec<u8>,
+    /// It has said itself that nothing more comes
+    ended: bool,
     /// The session has said that nothing more comes
     pub(crate) notified: bool,
     error: Option<rustls::Error>,
@@ -97,6 +99,7 @@ impl Peer {
             corrupted: false,
             said: Vec::new(),
             heard: Vec::new(),
+            ended: false,
             notified: false,
             error: None,
         };
@@ -114,6 +117,7 @@ impl Peer {
     /// Says that nothing more comes. In the middle of a handshake that is none of TLS's ways to end.
     pub(crate) fn end(&mut self) {
         self.corrupted |= self.connection.is_handshaking();
+        self.ended = true;
         self.connection.send_close_notify();
         self.pull();
     }
@@ -146,6 +150,10 @@ impl Peer {
 
     /// Takes what the session has written. What it says in an established connection is what TLS allows.
     pub(crate) fn hear(&mut self, mut wire: &[u8]) {
+        if self.ended && !self.established {
+            // rustls insists that no alert follows its close_notify, and here one could be due.
+            return;
+        }
         while !wire.is_empty() && self.error.is_none() && !self.notified {
             self.connection.read_tls(&mut wire).expect("room");
             let processed = self.connection.process_new_packets();
