@@ -30,6 +30,13 @@ mod worker;
 pub use pipes::PipeBudget;
 pub use worker::{Census, Worker, WorkerHandle, WorkerSettings};
 
+/// Reads in one turn. What they brought is written before more is read, so the pool's hottest buffers serve
+/// every session.
+const READS_PER_TURN: usize = 16;
+
+/// Bytes after which a turn reads no more: a larger batch would push itself out of the processor's cache.
+const BYTES_PER_TURN: usize = 65_536;
+
 /// A connection's slot in its engine, and which of the slot's users it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionId {

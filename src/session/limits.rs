@@ -133,7 +133,7 @@ limits! {
     idle_timeout_ms: Milliseconds = 0 in 0..=2_592_000_000,
         "A relay in which neither side sends anything ends after this; 0 for never, as in Nova.";
     stall_timeout_ms: Milliseconds = 0 in 0..=86_400_000,
-        "A relay ends when one write to either side takes longer than this, by a quarter at most: its peer lives, but reads nothing. 0 for never, as in Nova. A write is at most read_bytes, or pipe_bytes where bytes are spliced.";
+        "A relay ends when one write to either side takes longer than this, by a quarter at most: its peer lives, but reads nothing. 0 for never, as in Nova. A write is at most read_bytes, or bulk_read_bytes in a busy session, or pipe_bytes where bytes are spliced.";
     session_timeout_ms: Milliseconds = 0 in 0..=31_536_000_000,
         "A relay ends after this, busy or not; 0 for never, as in Nova.";
     record_session_bytes: Bytes = 4_194_304 in 65_536..=1_073_741_824,
@@ -147,7 +147,11 @@ limits! {
     close_drain_bytes: Bytes = 65_536 in 0..=16_777_216,
         "Input discarded while waiting for the tenant's FIN.";
     read_bytes: Bytes = 65_536 in 1_024..=1_048_576,
-        "Most bytes one read takes, and so the longest frame sent to the tenant.";
+        "Most bytes one read takes, and so the longest frame sent to the tenant, unless a session is busy.";
+    bulk_read_bytes: Bytes = 1_048_576 in 0..=1_048_576,
+        "Most bytes that a read takes behind one that filled read_bytes: fewer and larger steps cost less. None that is not larger than read_bytes.";
+    bulk_buffers_max: Count = 4 in 0..=1_024,
+        "Buffers of that size that a worker lends at a time, since a peer that stops reading keeps one; further busy sessions go on with read_bytes.";
     splice_from_bytes: Bytes = 65_536 in 0..=1_048_576,
         "Two reads in a row of at least this much make the compute node's direction bulk: spliced, not copied. 0 never splices. At most read_bytes.";
     splice_window_ms: Milliseconds = 20 in 1..=1_000,
@@ -190,16 +194,25 @@ impl Limits {
         if self.relay_buffers_bytes == 0 {
             return u64::MAX;
         }
-        let one = self.buffer_bytes_max(1) - self.pool_bytes;
-        (self.relay_buffers_bytes / workers.max(1)).saturating_sub(self.pool_bytes).div_euclid(one).max(1)
+        let (shared, one) = (self.shared_buffer_bytes_max(), self.session_buffer_bytes_max());
+        (self.relay_buffers_bytes / workers.max(1)).saturating_sub(shared).div_euclid(one).max(1)
     }
 
-    /// Most bytes of buffers that `sessions` relaying sessions can hold: one buffer per direction, both
-    /// stalled, and what the pool keeps. The kernel's socket buffers and the program itself come on top.
+    /// Most bytes of buffers that `sessions` relaying sessions of one worker can hold, all of them stalled in both
+    /// directions. The kernel's socket buffers and the program itself come on top.
     #[must_use]
     pub fn buffer_bytes_max(&self, sessions: u64) -> u64 {
-        let buffer = self.read_bytes.saturating_add(HEADROOM as u64);
-        sessions.saturating_mul(buffer.saturating_mul(2)).saturating_add(self.pool_bytes)
+        sessions.saturating_mul(self.session_buffer_bytes_max()).saturating_add(self.shared_buffer_bytes_max())
+    }
+
+    /// One buffer per direction.
+    fn session_buffer_bytes_max(&self) -> u64 {
+        self.read_bytes.saturating_add(HEADROOM as u64).saturating_mul(2)
+    }
+
+    /// What a worker's pool keeps and the large buffers that it lends.
+    fn shared_buffer_bytes_max(&self) -> u64 {
+        self.bulk_read_bytes.saturating_mul(self.bulk_buffers_max).saturating_add(self.pool_bytes)
     }
 }
 

@@ -16,7 +16,7 @@ use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use super::accept::{ACCEPT_PAUSE, Pace, is_of_one_connection};
 use super::pipes::{Pipe, PipedFrame, Pipes};
 use super::pool::Pool;
-use super::{Engine, Event, PipeBudget, SessionId, Wake};
+use super::{BYTES_PER_TURN, Engine, Event, PipeBudget, READS_PER_TURN, SessionId, Wake};
 use crate::session::limits::{Limits, size};
 use crate::session::{Failure, Input, Output, Side};
 use crate::telemetry::counters::accept_pauses;
@@ -38,13 +38,6 @@ const ACCEPTS_PER_TURN: usize = 64;
 /// Turns without asking the kernel for new readiness, as long as there is something to read: a bulk session's
 /// steps need no polling, but others must not wait for them long.
 const TURNS_WITHOUT_POLL: u32 = 4;
-
-/// Reads in one turn. What they brought is written before more is read, so the pool's hottest buffers serve
-/// every session.
-const READS_PER_TURN: usize = 16;
-
-/// Bytes after which a turn reads no more: a larger batch would push itself out of the processor's cache.
-const BYTES_PER_TURN: usize = 65_536;
 
 /// One worker's connections, on epoll.
 pub struct EpollEngine {
@@ -106,7 +99,7 @@ impl EpollEngine {
             to_read: VecDeque::new(),
             connecting: BinaryHeap::new(),
             turns_without_poll: 0,
-            pool: Pool::new(size(limits.read_bytes), size(limits.pool_bytes)),
+            pool: Pool::new(limits, size(limits.pool_bytes)),
             pipes: Pipes::new(pipes, limits),
         })
     }

@@ -12,6 +12,7 @@ use super::{Pool, forget};
 use crate::engine::accept::set_options;
 use crate::engine::kernel_tls::{Ended, KernelTls};
 use crate::engine::pipes::{Pipe, PipedFrame, Pipes, Spliced};
+use crate::engine::pool::ReadSize;
 use crate::proto::bytes::Chunk;
 use crate::session::{Failure, Handover, Input, Side};
 
@@ -25,6 +26,7 @@ pub(super) struct Socket {
     /// Until when the connect that is under way may take
     connecting: Option<Instant>,
     reading: Option<Reading>,
+    read_size: ReadSize,
     writing: Option<Writing>,
     /// It waits for its turn to be read
     queued: bool,
@@ -70,6 +72,7 @@ impl Socket {
             read_closed: false,
             connecting: None,
             reading: None,
+            read_size: ReadSize::default(),
             writing: None,
             queued: false,
             kernel_tls: None,
@@ -80,6 +83,7 @@ impl Socket {
     /// Takes the stream out of the poll and closes it. The buffer of a write that was parked goes back.
     pub(super) fn deregister(mut self, registry: &Registry, pool: &mut Pool) {
         forget(&mut self.stream, registry);
+        pool.settle(&mut self.read_size);
         if let Some(Writing::Chunk(chunk)) = self.writing {
             pool.put(chunk);
         }
@@ -196,6 +200,7 @@ impl Socket {
         if !self.readable {
             return None;
         }
+        pool.settle(&mut self.read_size);
         let result = match self.reading? {
             Reading::Copy => self.copy_in(from, pool),
             Reading::Splice => match pipes.lease() {
@@ -212,7 +217,7 @@ impl Socket {
     }
 
     fn copy_in(&mut self, from: Side, pool: &mut Pool) -> io::Result<Option<Input>> {
-        let mut chunk = pool.take();
+        let mut chunk = pool.take_for(&mut self.read_size);
         let result = loop {
             match self.stream.read(chunk.spare_mut()) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -223,10 +228,12 @@ impl Socket {
             // Less than asked for means that the socket is empty, and new bytes make a new edge: this saves
             // the call that would only say WouldBlock. A FIN may have been reported already.
             self.readable = self.read_closed || len == chunk.spare_mut().len();
+            self.read_size.brought(len);
             chunk.commit(len);
             return Ok(Some(Input::Received { from, chunk }));
         }
         pool.put(chunk);
+        pool.settle(&mut self.read_size);
         match result {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.readable = false;

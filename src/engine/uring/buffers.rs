@@ -53,7 +53,7 @@ impl BufferRing {
         }
         let entries = NonNull::new(address.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
         let mut ring =
-            Self { entries, chunks: Vec::new(), tail: 0, pool: Pool::new(chunk_bytes, pool_bytes) };
+            Self { entries, chunks: Vec::new(), tail: 0, pool: Pool::of_one_size(chunk_bytes, pool_bytes) };
         for bid in 0..BUFFERS {
             let chunk = ring.pool.take();
             ring.chunks.push(chunk);

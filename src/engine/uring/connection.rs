@@ -6,6 +6,7 @@ use super::operation::Key;
 use crate::engine::SessionId;
 use crate::engine::kernel_tls::KernelTls;
 use crate::engine::pipes::{Pipe, PipedFrame};
+use crate::engine::pool::{Pool, ReadSize};
 use crate::session::Side;
 
 /// All slots.
@@ -41,7 +42,7 @@ enum State {
 pub(super) struct Socket {
     /// Kept beside its entry in the file table: other system calls need the descriptor
     pub(super) stream: Option<TcpStream>,
-    /// The receive under way, or the poll for bytes to splice
+    /// The receive under way, or the poll for bytes to read or splice
     pub(super) receiving: Option<Key>,
     /// The send under way, or the connect before the first of them, or the poll for room to splice into
     pub(super) sending: Option<Key>,
@@ -51,8 +52,8 @@ pub(super) struct Socket {
     pub(super) fin_due: bool,
     /// The kernel does TLS on it
     pub(super) kernel_tls: Option<KernelTls>,
-    /// The last read filled its buffer: the next one tries a larger one
-    pub(super) bulk: bool,
+    /// What the last read says of the next one
+    pub(super) read_size: ReadSize,
     /// The last read emptied the socket: the next one waits before it tries
     pub(super) drained: bool,
 }
@@ -119,8 +120,14 @@ impl Connections {
     }
 
     /// Frees the slot of a closed connection and returns its sockets and its pipe.
-    pub(super) fn remove(&mut self, id: SessionId) -> ([Option<TcpStream>; 2], Option<Pipe>) {
+    pub(super) fn remove(
+        &mut self,
+        id: SessionId,
+        pool: &mut Pool,
+    ) -> ([Option<TcpStream>; 2], Option<Pipe>) {
         let slot = &mut self.slots[id.index as usize];
+        pool.settle(&mut slot.tenant.read_size);
+        pool.settle(&mut slot.compute.read_size);
         debug_assert!(slot.under_way == 0 && slot.state != State::Free);
         let streams = [slot.tenant.stream.take(), slot.compute.stream.take()];
         let pipe = slot.pipe.take();

@@ -8,6 +8,7 @@
 //!
 //! It needs what Linux 6.1 has; [`super::detect`] finds out.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -16,7 +17,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use io_uring::types::Timespec;
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, SockaddrStorage, recv, socket};
+use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, SockaddrStorage, send, socket};
 
 use super::accept::{Pace, set_options};
 use super::kernel_tls::{Ended, KernelTls};
@@ -29,6 +31,7 @@ use crate::session::{Failure, Handover, Input, Output, Side};
 
 mod acceptor;
 mod buffers;
+mod busy;
 mod connection;
 mod operation;
 mod probe;
@@ -49,6 +52,9 @@ pub const OPERATIONS: usize = submission::OPCODES.len();
 /// Most connections of one worker: the kernel's file tables hold 2^20 entries.
 const CONNECTIONS_MAX: u64 = 500_000;
 
+/// Events of a turn up to which small writes are calls of their own.
+const DIRECT_SENDS_MAX: usize = 4;
+
 /// One worker's connections, on `io_uring`. It works only on the thread that made it.
 pub struct UringEngine {
     // Dropped first: nothing is under way any more when the sockets close.
@@ -61,8 +67,12 @@ pub struct UringEngine {
     starved: Vec<(SessionId, Side)>,
     /// Times that this happened
     starvations: u64,
-    /// Buffers for bulk reads
+    /// Busy sockets that may have bytes
+    to_read: VecDeque<(SessionId, Side)>,
+    /// Buffers for their reads
     pool: Pool,
+    /// Events of the last turn
+    batch: usize,
     pipes: Pipes,
 }
 
@@ -87,7 +97,9 @@ impl UringEngine {
             completed: Vec::new(),
             starved: Vec::new(),
             starvations: 0,
-            pool: Pool::new(size(limits.read_bytes), pool_bytes),
+            to_read: VecDeque::new(),
+            pool: Pool::new(limits, pool_bytes),
+            batch: 0,
             pipes: Pipes::new(pipes, limits),
             ring,
         })
@@ -147,7 +159,7 @@ impl UringEngine {
             if let Err(error) = self.register(id, Side::Tenant) {
                 tracing::warn!("a connection could not be taken: {error}");
                 self.connections.close(id);
-                self.connections.remove(id);
+                self.connections.remove(id, &mut self.pool);
                 continue;
             }
             self.completed.push(Event::Accepted { id, peer });
@@ -164,29 +176,20 @@ impl UringEngine {
     fn read(&mut self, id: SessionId, from: Side) {
         let Some(connection) = self.connections.live(id) else { return };
         let socket = connection.socket(from);
-        let Some(stream) = &socket.stream else { return };
-        debug_assert!(socket.receiving.is_none(), "one read is open at a time");
-        if socket.bulk {
-            match read_bulk(stream, &mut self.pool) {
-                Ok(chunk) if chunk.is_empty() => return self.report(id, Input::Ended { from }),
-                Ok(chunk) => {
-                    socket.bulk = chunk.len() >= self.ring.buffer_bytes();
-                    return self.report(id, Input::Received { from, chunk });
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    socket.bulk = false;
-                    socket.drained = true;
-                }
-                Err(source) => return self.read_failed(id, from, source),
-            }
+        if socket.stream.is_none() {
+            return;
         }
+        debug_assert!(socket.receiving.is_none(), "one read is open at a time");
+        if socket.read_size.was_at_least(self.ring.buffer_bytes()) {
+            return self.to_read.push_back((id, from));
+        }
+        self.pool.settle(&mut socket.read_size);
         let wait_first = std::mem::take(&mut socket.drained);
         socket.receiving = Some(self.ring.start(Operation::Recv { id, from, wait_first }));
         connection.started(1);
     }
 
     fn received(&mut self, id: SessionId, from: Side, result: io::Result<Chunk>, more: bool) {
-        let buffer_bytes = self.ring.buffer_bytes();
         let connection = match self.connections.returned(id) {
             Returned::Live(connection) => connection,
             Returned::Closing => return self.recycle_result(result),
@@ -203,7 +206,7 @@ impl UringEngine {
                 self.report(id, Input::Ended { from });
             }
             Ok(chunk) => {
-                socket.bulk = chunk.len() >= buffer_bytes;
+                socket.read_size.brought(chunk.len());
                 socket.drained = !more;
                 self.report(id, Input::Received { from, chunk });
             }
@@ -230,7 +233,38 @@ impl UringEngine {
         }
     }
 
-    fn write(&mut self, id: SessionId, to: Side, chunk: Chunk) {
+    /// Sends the chunk. A large one leaves by a call of its own, as does one of a few: the ring saves calls where
+    /// there are many, and its completion costs a turn.
+    fn write(&mut self, id: SessionId, to: Side, chunk: Chunk) -> Option<Input> {
+        if chunk.len() < self.ring.buffer_bytes() && self.batch > DIRECT_SENDS_MAX {
+            self.send(id, to, chunk);
+            return None;
+        }
+        let stream = self.connections.live(id).and_then(|connection| connection.socket(to).stream.as_ref());
+        let Some(stream) = stream else {
+            self.recycle(chunk);
+            return None;
+        };
+        let mut chunk = chunk;
+        match send_now(stream, &mut chunk) {
+            Ok(()) => {
+                self.recycle(chunk);
+                Some(Input::Written { to })
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                let rest = self.pool.shrink(chunk);
+                self.send(id, to, rest);
+                None
+            }
+            Err(source) => {
+                self.recycle(chunk);
+                Some(Input::Failed(Failure::Write { to, source }))
+            }
+        }
+    }
+
+    /// Sends the chunk by the ring, which waits for room where there is none.
+    fn send(&mut self, id: SessionId, to: Side, chunk: Chunk) {
         let Some(connection) = self.connections.live(id) else { return self.recycle(chunk) };
         let socket = connection.socket(to);
         debug_assert!(socket.sending.is_none(), "one write is open at a time");
@@ -261,12 +295,12 @@ impl UringEngine {
             Ok(len) if len > 0 => {
                 chunk.advance(len);
                 if !chunk.is_empty() {
-                    return self.write(id, to, chunk);
+                    return self.send(id, to, chunk);
                 }
                 Input::Written { to }
             }
             Ok(_) => Input::Failed(Failure::Write { to, source: ErrorKind::WriteZero.into() }),
-            Err(error) if error.kind() == ErrorKind::Interrupted => return self.write(id, to, chunk),
+            Err(error) if error.kind() == ErrorKind::Interrupted => return self.send(id, to, chunk),
             Err(source) => Input::Failed(Failure::Write { to, source }),
         };
         if std::mem::take(&mut socket.fin_due) {
@@ -370,7 +404,7 @@ impl UringEngine {
 
     /// Frees the slot of a connection that has nothing under way.
     fn release(&mut self, id: SessionId) {
-        let (streams, pipe) = self.connections.remove(id);
+        let (streams, pipe) = self.connections.remove(id, &mut self.pool);
         if let Some(pipe) = pipe {
             self.pipes.put(pipe);
         }
@@ -413,7 +447,7 @@ impl Engine for UringEngine {
                     self.recycle(chunk);
                     return Some(Input::Failed(Failure::Write { to, source }));
                 }
-                self.write(id, to, chunk);
+                return self.write(id, to, chunk);
             }
             Output::SpliceOut { to, header, len } => {
                 if let Err(source) = self.count(id, to, len as usize) {
@@ -441,13 +475,15 @@ impl Engine for UringEngine {
         self.adopt();
         self.acceptor.update(&mut self.ring, self.connections.has_room());
         let deadline = [deadline, self.acceptor.paused_until()].into_iter().flatten().min();
-        let want = usize::from(self.completed.is_empty());
+        let want = usize::from(self.completed.is_empty() && self.to_read.is_empty());
         let timeout = deadline.map(|at| at.saturating_duration_since(Instant::now()));
         self.ring.enter(want, timeout)?;
         while let Some(completion) = self.ring.next() {
             self.complete(completion);
         }
+        self.read_some();
         self.adopt();
+        self.batch = self.completed.len();
         events.append(&mut self.completed);
         Ok(())
     }
@@ -459,6 +495,18 @@ impl Engine for UringEngine {
     fn waker(&self) -> Arc<dyn Wake> {
         self.waker.clone()
     }
+}
+
+/// Sends what the socket has room for, and fails with `WouldBlock` when that is not all of it.
+fn send_now(stream: &TcpStream, chunk: &mut Chunk) -> io::Result<()> {
+    while !chunk.is_empty() {
+        match send(stream.as_raw_fd(), chunk.bytes(), MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL) {
+            Ok(len) => chunk.advance(len),
+            Err(Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 /// Writes to the counter that the ring reads.
@@ -481,23 +529,3 @@ fn new_socket(address: SocketAddr) -> io::Result<TcpStream> {
     Ok(TcpStream::from(socket))
 }
 
-/// Takes what a busy socket holds in one large step. An empty chunk is the end of the stream.
-fn read_bulk(stream: &TcpStream, pool: &mut Pool) -> io::Result<Chunk> {
-    let mut chunk = pool.take();
-    let result = loop {
-        match recv(stream.as_raw_fd(), chunk.spare_mut(), MsgFlags::MSG_DONTWAIT) {
-            Err(nix::errno::Errno::EINTR) => {}
-            result => break result,
-        }
-    };
-    match result {
-        Ok(len) => {
-            chunk.commit(len);
-            Ok(chunk)
-        }
-        Err(error) => {
-            pool.put(chunk);
-            Err(error.into())
-        }
-    }
-}

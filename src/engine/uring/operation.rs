@@ -71,8 +71,10 @@ pub(super) enum Operation {
 /// What a socket is polled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Readiness {
-    /// Bytes, or the end of the stream
+    /// Bytes to read, or the end of the stream
     Readable,
+    /// The same, to splice
+    Spliceable,
     /// Room for bytes
     Writable,
 }

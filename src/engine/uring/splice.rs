@@ -17,6 +17,7 @@ impl UringEngine {
         let socket = connection.socket(from);
         debug_assert!(socket.receiving.is_none(), "one read is open at a time");
         let Some(stream) = &socket.stream else { return };
+        self.pool.settle(&mut socket.read_size);
         let Some(mut pipe) = self.pipes.lease() else { return self.read(id, from) };
         let filled = pipe.fill(stream);
         if let Ok(Spliced::Moved(len)) = filled {
@@ -27,7 +28,7 @@ impl UringEngine {
         self.pipes.put(pipe);
         match filled {
             Ok(Spliced::WouldBlock) => {
-                let awaited = Readiness::Readable;
+                let awaited = Readiness::Spliceable;
                 socket.receiving = Some(self.ring.start(Operation::Poll { id, side: from, awaited }));
                 connection.started(1);
             }
@@ -79,6 +80,10 @@ impl UringEngine {
         let socket = connection.socket(side);
         match awaited {
             Readiness::Readable => {
+                socket.receiving = None;
+                self.to_read.push_back((id, side));
+            }
+            Readiness::Spliceable => {
                 socket.receiving = None;
                 self.splice_in(id, side);
             }

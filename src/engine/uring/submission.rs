@@ -82,7 +82,7 @@ pub(super) fn submission(operation: &mut Operation) -> squeue::Entry {
         Operation::ConnectTimeout { after, .. } => opcode::LinkTimeout::new(&raw const **after).build(),
         Operation::Poll { id, side, awaited } => {
             let events = match awaited {
-                Readiness::Readable => libc::POLLIN,
+                Readiness::Readable | Readiness::Spliceable => libc::POLLIN,
                 Readiness::Writable => libc::POLLOUT,
             };
             let events = u32::from(events.cast_unsigned());
