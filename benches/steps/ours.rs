@@ -128,17 +128,22 @@ impl<E: Engine> Relay for Ours<E> {
         &mut self.ends
     }
 
-    fn run(&mut self, _direction: Direction, waiting: usize) -> usize {
+    fn run(&mut self, _direction: Direction, waiting: usize) {
         let counted = self.worker.engine_mut();
-        (counted.received, counted.sent) = (0, 0);
+        counted.received = 0;
+        counted.sent.fill(0);
         loop {
             self.worker.turn().unwrap();
             let counted = self.worker.engine_mut();
             if counted.received >= waiting && counted.writes_open == 0 {
                 assert_eq!(counted.received, waiting, "bytes out of nowhere");
-                return counted.sent;
+                return;
             }
         }
+    }
+
+    fn sent(&self, session: usize) -> usize {
+        self.worker.engine().sent[session]
     }
 }
 
@@ -146,13 +151,14 @@ impl<E: Engine> Relay for Ours<E> {
 pub(crate) struct Counted<E> {
     engine: E,
     received: usize,
-    sent: usize,
+    /// By slot
+    sent: Vec<usize>,
     writes_open: usize,
 }
 
 impl<E> Counted<E> {
     fn new(engine: E) -> Self {
-        Self { engine, received: 0, sent: 0, writes_open: 0 }
+        Self { engine, received: 0, sent: Vec::new(), writes_open: 0 }
     }
 
     fn count(&mut self, input: &Input) {
@@ -176,7 +182,9 @@ impl<E: Engine> Engine for Counted<E> {
             Output::SpliceOut { header, len, .. } => header.as_slice().len() + usize::try_from(*len).unwrap(),
             _ => 0,
         };
-        self.sent += len;
+        let slot = usize::try_from(id.index).unwrap();
+        self.sent.resize(self.sent.len().max(slot + 1), 0);
+        self.sent[slot] += len;
         self.writes_open += usize::from(len > 0);
         let answer = self.engine.submit(id, output);
         answer.iter().for_each(|input| self.count(input));

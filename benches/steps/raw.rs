@@ -19,6 +19,8 @@ pub(crate) struct Raw {
     poll: Option<Poll>,
     events: Events,
     buffer: Vec<u8>,
+    /// Bytes of the last run in each session
+    each: usize,
 }
 
 impl Raw {
@@ -30,9 +32,12 @@ impl Raw {
             poll: polled.then(|| Poll::new().unwrap()),
             events: Events::with_capacity(1_024),
             buffer: vec![0; BUFFER_BYTES],
+            each: 0,
         };
         for _ in 0..sessions {
             let ((tenant, our_tenant), (compute, our_compute)) = (pair(), pair());
+            let (mut tenant, mut our_tenant) = (tenant, our_tenant);
+            answer_once(&mut tenant, &mut our_tenant);
             raw.ends.push(Ends { tenant, compute });
             raw.tenants.push(mio::net::TcpStream::from_std(our_tenant));
             raw.computes.push(mio::net::TcpStream::from_std(our_compute));
@@ -84,8 +89,9 @@ impl Relay for Raw {
         &mut self.ends
     }
 
-    fn run(&mut self, direction: Direction, waiting: usize) -> usize {
+    fn run(&mut self, direction: Direction, waiting: usize) {
         let mut moved = 0;
+        self.each = waiting / self.ends.len();
         while moved < waiting {
             let Some(mut poll) = self.poll.take() else {
                 moved += (0..self.ends.len()).map(|index| self.relay(direction, index)).sum::<usize>();
@@ -99,8 +105,21 @@ impl Relay for Raw {
             }
             self.poll = Some(poll);
         }
-        moved
     }
+
+    fn sent(&self, _session: usize) -> usize {
+        self.each
+    }
+}
+
+/// A byte to and fro, as a session's handshake goes: the kernel puts off acknowledgements on sockets that have
+/// answered.
+fn answer_once(theirs: &mut TcpStream, ours: &mut TcpStream) {
+    theirs.write_all(b"?").unwrap();
+    let mut byte = [0];
+    while ours.read(&mut byte).is_err() {}
+    ours.write_all(b"!").unwrap();
+    theirs.read_exact(&mut byte).unwrap();
 }
 
 /// A connection: the harness's end, blocking, and the relay's, not.

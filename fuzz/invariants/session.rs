@@ -342,7 +342,7 @@ impl World {
             assert!(!self.closed || matches!(output, Output::Wait(None)), "{output:?} behind a Close");
             match output {
                 Output::Ask(question) => assert!(self.question.replace(question).is_none(), "two questions"),
-                Output::Tell(_) => {}
+                Output::Tell(_) | Output::Recycle(_) => {}
                 Output::Connect { within, .. } => {
                     assert!(within > Duration::ZERO && !self.connecting, "two connects");
                     self.connecting = true;

@@ -55,8 +55,8 @@ impl Pace {
     }
 }
 
-/// Sets what every socket of a session has. The tenant's inherit it from the listener, but sockets that we
-/// connect do not. Keystrokes must not wait for the acknowledgement of earlier ones.
+/// Sets what the tenants' sockets inherit from the listener on one that we connect. Keystrokes must not wait for the
+/// acknowledgement of earlier ones.
 pub(super) fn set_options(socket: &impl AsFd) -> io::Result<()> {
     setsockopt(socket, sockopt::TcpNoDelay, &true)?;
     setsockopt(socket, sockopt::KeepAlive, &true)?;

@@ -19,24 +19,25 @@ pub(super) struct Pool {
     large_left: usize,
 }
 
-/// What a socket's last read says of its next one.
+/// What a socket's last reads say of its next one.
 #[derive(Debug, Default)]
 pub(super) struct ReadSize {
-    last: u32,
+    /// Bytes of the last read, or half of this for the read before: the small rest behind a large read says little
+    recent: u32,
     /// The last chunk was a large one. It counts as lent until the next read: each direction of a session has one
     /// chunk at most, wherever it is by then.
     large: bool,
 }
 
 impl ReadSize {
-    /// The last read brought at least so many bytes.
-    pub(super) fn was_at_least(&self, bytes: usize) -> bool {
-        self.last as usize >= bytes
+    /// The last reads brought about so many bytes, or more.
+    pub(super) fn is_at_least(&self, bytes: usize) -> bool {
+        self.recent as usize >= bytes
     }
 
     /// A read brought `len` bytes.
     pub(super) fn brought(&mut self, len: usize) {
-        self.last = u32::try_from(len).unwrap_or(u32::MAX);
+        self.recent = u32::try_from(len).unwrap_or(u32::MAX).max(self.recent / 2);
     }
 }
 
@@ -71,7 +72,7 @@ impl Pool {
     /// An empty chunk for the next read of a socket: a large one if the last read was full, and one is left.
     pub(super) fn take_for(&mut self, reads: &mut ReadSize) -> Chunk {
         self.settle(reads);
-        if !reads.was_at_least(self.chunk_bytes) || self.large_left == 0 {
+        if !reads.is_at_least(self.chunk_bytes) || self.large_left == 0 {
             return self.take();
         }
         self.large_left -= 1;
@@ -170,6 +171,9 @@ mod tests {
         assert_eq!(capacities(&mut pool, &mut sockets), [256, 256, 64]);
         sockets[0].brought(63);
         assert_eq!(capacities(&mut pool, &mut sockets), [64, 256, 256]);
+        assert!(sockets[0].is_at_least(32) && sockets[1].is_at_least(64));
+        sockets[0].brought(1);
+        assert!(!sockets[0].is_at_least(32), "two small reads in a row");
         sockets.iter_mut().for_each(|reads| pool.settle(reads));
         assert_eq!(pool.large_left, 2);
     }

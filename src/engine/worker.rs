@@ -200,6 +200,11 @@ impl<E: Engine> Worker<E> {
     }
 
     /// The engine, for tests that look inside.
+    pub fn engine(&self) -> &E {
+        &self.engine
+    }
+
+    /// The same, to be changed.
     pub fn engine_mut(&mut self) -> &mut E {
         &mut self.engine
     }

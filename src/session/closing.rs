@@ -222,6 +222,7 @@ impl Closing {
             Input::Received { from: Side::Tenant, chunk } => {
                 self.tenant.read_done();
                 self.drained = self.drained.saturating_add(chunk.len());
+                out.recycle(chunk);
                 if self.tenant_stage == Stage::Draining {
                     if self.drained > size(cx.settings.limits.close_drain_bytes) {
                         self.tenant_stage = Stage::Done;

@@ -41,8 +41,12 @@ impl Connecting {
         let remaining = Vec::new().into_iter();
         let (since, dialled) = (cx.now, cx.now);
         let connecting = Self { upgraded, info, remaining, since, dialled, deadline };
-        let (host, port) = (connecting.info.host.clone(), connecting.port(cx));
-        out.push(Output::Ask(Question::Resolve { host, port }));
+        let (host, port) = (&connecting.info.host, connecting.port(cx));
+        if let Ok(address) = host.parse() {
+            // Needs nobody's help.
+            return connecting.resolved(cx, vec![SocketAddr::new(address, port)], out);
+        }
+        out.push(Output::Ask(Question::Resolve { host: host.clone(), port }));
         Phase::Connecting(Box::new(connecting))
     }
 
@@ -56,12 +60,7 @@ impl Connecting {
 
     pub(super) fn step(mut self, cx: &Context, input: Input, out: &mut Outbox) -> Phase {
         match input {
-            Input::Resolved(mut addresses) => {
-                addresses.truncate(size(cx.settings.limits.addresses_max));
-                self.remaining = addresses.into_iter();
-                self.dialled = cx.now;
-                self.dial(cx, io::Error::from(io::ErrorKind::AddrNotAvailable), out)
-            }
+            Input::Resolved(addresses) => self.resolved(cx, addresses, out),
             Input::Connected => self.connected(cx, out),
             Input::Failed(Failure::Connect(error)) => self.dial(cx, error, out),
             Input::Failed(Failure::Resolve(error)) => self.refuse(cx, Refusal::Resolve(error), out),
@@ -72,6 +71,13 @@ impl Connecting {
                 Some(end) => end.close(cx, self.upgraded, None, out),
             },
         }
+    }
+
+    fn resolved(mut self, cx: &Context, mut addresses: Vec<SocketAddr>, out: &mut Outbox) -> Phase {
+        addresses.truncate(size(cx.settings.limits.addresses_max));
+        self.remaining = addresses.into_iter();
+        self.dialled = cx.now;
+        self.dial(cx, io::Error::from(io::ErrorKind::AddrNotAvailable), out)
     }
 
     /// Where the console listens. SPICE has a port of its own for TLS, and says so in the token from Nova 31 on.

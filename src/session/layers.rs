@@ -200,8 +200,11 @@ fn side_of_output(output: &Output) -> Option<Side> {
         | Output::SpliceOut { to: side, .. }
         | Output::Offload { side, .. }
         | Output::ShutdownWrite(side) => Some(*side),
-        Output::Ask(_) | Output::Tell(_) | Output::Connect { .. } | Output::Close(_) | Output::Wait(_) => {
-            None
-        }
+        Output::Ask(_)
+        | Output::Tell(_)
+        | Output::Connect { .. }
+        | Output::Recycle(_)
+        | Output::Close(_)
+        | Output::Wait(_) => None,
     }
 }

@@ -202,7 +202,9 @@ impl Limits {
     /// directions. The kernel's socket buffers and the program itself come on top.
     #[must_use]
     pub fn buffer_bytes_max(&self, sessions: u64) -> u64 {
-        sessions.saturating_mul(self.session_buffer_bytes_max()).saturating_add(self.shared_buffer_bytes_max())
+        sessions
+            .saturating_mul(self.session_buffer_bytes_max())
+            .saturating_add(self.shared_buffer_bytes_max())
     }
 
     /// One buffer per direction.

@@ -178,6 +178,8 @@ pub enum Output {
         /// What it goes on with
         handover: Handover,
     },
+    /// Take back the buffer of what was read: its bytes have been used.
+    Recycle(Chunk),
     /// Send FIN to a side, behind everything written before; behind `close_notify` where the kernel does its TLS.
     ShutdownWrite(Side),
     /// The session is over: close both sockets, cancel what is under way.
@@ -225,6 +227,13 @@ impl Outbox {
 
     fn push(&mut self, output: Output) {
         self.outputs.push(output);
+    }
+
+    /// Gives a buffer back to the engine, unless the session is over: nothing follows a Close.
+    fn recycle(&mut self, chunk: Chunk) {
+        if chunk.capacity() > 0 && !matches!(self.outputs.last(), Some(Output::Close(_))) {
+            self.outputs.push(Output::Recycle(chunk));
+        }
     }
 }
 

@@ -96,10 +96,12 @@ impl Relay {
                 let stream_end = self.tenant.deframe(&mut chunk, out);
                 self.from_tenant += chunk.len() as u64;
                 out.counters().from_tenant.add_alone(chunk.len() as u64);
-                if !chunk.is_empty() {
+                if chunk.is_empty() {
+                    out.recycle(chunk);
+                } else {
                     self.lifetime.active(self.lifetime.age(cx.now), &cx.settings.limits);
+                    self.compute.write(chunk, out);
                 }
-                self.compute.write(chunk, out);
                 if let Some(stream_end) = stream_end {
                     return self.close_stream(cx, stream_end, out);
                 }

@@ -35,6 +35,12 @@ impl Head {
         self.0.wipe_front();
         std::mem::take(&mut self.0)
     }
+
+    /// Gives the buffer back.
+    fn recycle(mut self, out: &mut Outbox) {
+        self.0.wipe();
+        out.recycle(std::mem::take(&mut self.0));
+    }
 }
 
 impl Drop for Head {
@@ -86,6 +92,7 @@ impl Request {
                     self.head = chunk;
                 } else {
                     self.append(&chunk.0, size(cx.settings.limits.head_bytes));
+                    chunk.recycle(out);
                 }
                 self.parse(cx, out)
             }
@@ -119,7 +126,8 @@ impl Request {
                 // A slow sender must not hold a whole read buffer for its few bytes. A head that grows has
                 // at most twice its length, so this copies once.
                 if self.head.0.capacity() > self.head.0.len().saturating_mul(2) {
-                    self.head = Head(Chunk::copied_from(self.head.0.bytes()));
+                    let head = Head(Chunk::copied_from(self.head.0.bytes()));
+                    std::mem::replace(&mut self.head, head).recycle(out);
                 }
                 self.tenant.read(out);
                 Phase::Request(Box::new(self))
@@ -138,7 +146,12 @@ impl Request {
         let Self { mut tenant, head, .. } = self;
         let residue = head.rest(head_len);
         // An empty buffer would be held for as long as the answer and the pause behind it take.
-        let residue = if residue.is_empty() { Chunk::default() } else { residue };
+        let residue = if residue.is_empty() {
+            out.recycle(residue);
+            Chunk::default()
+        } else {
+            residue
+        };
         match upgrade::decide(&request, &cx.settings.upgrade) {
             Upgrade::Accept(accept) => {
                 if accept.connection_missing {

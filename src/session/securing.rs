@@ -102,20 +102,22 @@ impl Securing {
             Input::Received { from: Side::Tenant, mut chunk } => {
                 self.tenant.link.read_done();
                 let stream_end = self.tenant.deframe(&mut chunk, out);
+                if stream_end.is_none() {
+                    self.tenant.link.read(out);
+                }
+                let phase = self.negotiate(cx, Side::Tenant, chunk.bytes(), out);
+                out.recycle(chunk);
                 match stream_end {
-                    None => {
-                        self.tenant.link.read(out);
-                        self.negotiate(cx, Side::Tenant, chunk.bytes(), out)
-                    }
-                    Some(end) => {
-                        self.negotiate(cx, Side::Tenant, chunk.bytes(), out).end_stream(cx, end, out)
-                    }
+                    None => phase,
+                    Some(end) => phase.end_stream(cx, end, out),
                 }
             }
             Input::Received { from: Side::Compute, chunk } => {
                 self.compute.read_done();
                 self.compute.read(out);
-                self.negotiate(cx, Side::Compute, chunk.bytes(), out)
+                let phase = self.negotiate(cx, Side::Compute, chunk.bytes(), out);
+                out.recycle(chunk);
+                phase
             }
             Input::Written { to: Side::Tenant } => {
                 self.tenant.written(out);

@@ -204,8 +204,10 @@ impl Upgraded {
         if !chunk.is_empty() {
             // A buffer of the right size: this one may wait for a minute.
             self.early = Early { bytes: Some(Chunk::copied_from(chunk.bytes())), end };
+            out.recycle(chunk);
             return None;
         }
+        out.recycle(chunk);
         if end.is_none() {
             self.read(out);
         }

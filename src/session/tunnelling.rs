@@ -68,6 +68,7 @@ impl Tunnelling {
                 self.compute.read_done();
                 match self.preamble.feed(chunk.bytes()) {
                     Ok(None) => {
+                        out.recycle(chunk);
                         self.compute.read(out);
                         Phase::Tunnelling(Box::new(self))
                     }

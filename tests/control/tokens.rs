@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use consolegate::console::{ConsoleToken, ConsoleType};
 use consolegate::control::ControlSettings;
@@ -179,6 +181,8 @@ fn database_replaced_by_rename_is_noticed() {
         assert!(matches!(authorize(&control, TOKEN), Input::Authorized(_)));
     }
     fs::rename(&next, &database).unwrap();
+    // An open file is looked at once in a second.
+    thread::sleep(Duration::from_millis(1_100));
     for _ in 0..5 {
         assert!(is_invalid(&authorize(&control, TOKEN)));
     }

@@ -464,6 +464,7 @@ impl Engine for SimEngine {
                 refused = Some(Input::Offloaded { side, outcome: Offloaded::Not(handover) });
                 (side != Side::Tenant).then_some("a handover of no TLS")
             }
+            Output::Recycle(_) => None,
             Output::Ask(_) | Output::Tell(_) | Output::Wait(_) => Some("an output that is the worker's"),
         };
         if let Some(fault) = fault {

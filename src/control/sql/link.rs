@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::error::DatabaseError;
 use sqlx::mysql::{MySqlConnection, MySqlDatabaseError, MySqlRow};
@@ -15,7 +15,7 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{AssertSqlSafe, Column, Connection, Decode, MySql, Postgres, Row as _, Sqlite, Type};
 use tokio::time::timeout;
 
-/// Idle for longer than this, a connection is asked whether it still is one.
+/// Idle for longer than this, a connection is asked whether it still is one; after as long, a file is looked at.
 const TRUSTED_FOR: Duration = Duration::from_secs(1);
 
 /// What that may take.
@@ -31,8 +31,15 @@ pub(super) type FileId = (u64, u64);
 /// A connection.
 pub(crate) struct Link {
     wire: Wire,
-    /// The file that is open, and which name it had
-    file: Option<(PathBuf, FileId)>,
+    file: Option<OpenFile>,
+}
+
+/// The file that a connection has open.
+pub(super) struct OpenFile {
+    pub(super) path: PathBuf,
+    pub(super) id: FileId,
+    /// When it was last seen to have that name
+    pub(super) seen: Instant,
 }
 
 /// The driver's connection.
@@ -80,7 +87,7 @@ macro_rules! query {
 }
 
 impl Link {
-    pub(super) fn new(wire: Wire, file: Option<(PathBuf, FileId)>) -> Self {
+    pub(super) fn new(wire: Wire, file: Option<OpenFile>) -> Self {
         Self { wire, file }
     }
 
@@ -121,8 +128,12 @@ impl Link {
 
     /// Whether it can be used after having been idle for `idle`.
     pub(super) async fn is_healthy(&mut self, idle: Duration) -> bool {
-        if let Some((path, id)) = &self.file {
-            return file_id(path).await.is_ok_and(|now| now == *id);
+        if let Some(file) = &mut self.file {
+            if file.seen.elapsed() < TRUSTED_FOR {
+                return true;
+            }
+            file.seen = Instant::now();
+            return file_id(&file.path).await.is_ok_and(|now| now == file.id);
         }
         if idle < TRUSTED_FOR {
             return true;

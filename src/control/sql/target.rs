@@ -2,14 +2,14 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::mysql::{MySqlConnectOptions, MySqlSslMode};
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions};
 
-use super::link::{Link, Wire, file_id};
+use super::link::{Link, OpenFile, Wire, file_id};
 use super::{DatabaseSettings, DatabaseUrl, SqlError, UrlError, mysql, postgres};
 use crate::secret::Secret;
 
@@ -117,7 +117,10 @@ impl Target {
                     .disable_statement_logging();
                 let wire = options.connect().await.map_err(|reason| said(&reason))?;
                 let id = file_id(path).await.map_err(|reason| said(&reason))?;
-                return Ok(Link::new(Wire::Sqlite(wire), Some((path.clone(), id))));
+                return Ok(Link::new(
+                    Wire::Sqlite(wire),
+                    Some(OpenFile { path: path.clone(), id, seen: Instant::now() }),
+                ));
             }
             Kind::MySql { options, session } => self.connect_mysql(options, session.as_ref()).await,
             Kind::Postgres(options) => match options.connect().await {

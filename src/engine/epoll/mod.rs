@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::event::Source;
-use mio::{Events, Interest, Poll, Registry, Token, Waker};
+use mio::{Events, Interest, Poll, Token, Waker};
 
-use super::accept::{ACCEPT_PAUSE, Pace, is_of_one_connection};
+use super::accept::{ACCEPT_PAUSE, Pace, is_of_one_connection, set_options};
 use super::pipes::{Pipe, PipedFrame, Pipes};
 use super::pool::Pool;
 use super::{BYTES_PER_TURN, Engine, Event, PipeBudget, READS_PER_TURN, SessionId, Wake};
@@ -161,10 +161,12 @@ impl EpollEngine {
         let connection = live(&mut self.connections, id)?;
         // A socket that failed to connect is replaced by the next address's.
         if let Some(old) = connection.compute.take() {
-            old.deregister(self.poll.registry(), &mut self.pool);
+            old.close(&mut self.pool);
         }
-        let socket = mio::net::TcpStream::connect(address)
-            .and_then(|stream| Socket::register(stream, self.poll.registry(), token(id, Side::Compute)));
+        let socket = mio::net::TcpStream::connect(address).and_then(|stream| {
+            set_options(&stream)?;
+            Socket::register(stream, self.poll.registry(), token(id, Side::Compute))
+        });
         match socket {
             Ok(mut socket) => {
                 let until = Instant::now() + within;
@@ -189,7 +191,7 @@ impl EpollEngine {
             self.connecting.pop();
             let Some(connection) = live(&mut self.connections, id) else { continue };
             if let Some(socket) = connection.compute.take_if(|socket| socket.connects_until(until)) {
-                socket.deregister(self.poll.registry(), &mut self.pool);
+                socket.close(&mut self.pool);
                 let timed_out = io::ErrorKind::TimedOut.into();
                 complete(&mut self.completed, id, Input::Failed(Failure::Connect(timed_out)));
             }
@@ -199,7 +201,7 @@ impl EpollEngine {
     fn close(&mut self, id: SessionId) {
         let Some(connection) = live(&mut self.connections, id) else { return };
         for socket in [connection.tenant.take(), connection.compute.take()].into_iter().flatten() {
-            socket.deregister(self.poll.registry(), &mut self.pool);
+            socket.close(&mut self.pool);
         }
         if let Some(pipe) = connection.pipe.take() {
             self.pipes.put(pipe);
@@ -297,6 +299,7 @@ impl Engine for EpollEngine {
             Output::SpliceOut { to, header, len } => {
                 return self.write(id, to, Writing::Pipe(PipedFrame::new(header)), len as usize);
             }
+            Output::Recycle(chunk) => self.pool.put(chunk),
             Output::ShutdownWrite(side) => {
                 if let Some((socket, _)) = live(&mut self.connections, id).and_then(|c| c.parts(side)) {
                     socket.shutdown_write();
@@ -411,9 +414,4 @@ fn from_token(token: Token) -> (SessionId, Side) {
 fn live_masked(connections: &mut [Connection], id: SessionId) -> Option<&mut Connection> {
     let mask = (1 << GENERATION_BITS) - 1;
     connections.get_mut(id.index as usize).filter(|c| c.live && c.generation & mask == id.generation)
-}
-
-/// Takes a socket out of the poll. Errors mean that it is out already.
-fn forget(source: &mut impl Source, registry: &Registry) {
-    let _ = registry.deregister(source);
 }

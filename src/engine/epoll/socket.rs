@@ -8,8 +8,7 @@ use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
-use super::{Pool, forget};
-use crate::engine::accept::set_options;
+use super::Pool;
 use crate::engine::kernel_tls::{Ended, KernelTls};
 use crate::engine::pipes::{Pipe, PipedFrame, Pipes, Spliced};
 use crate::engine::pool::ReadSize;
@@ -63,7 +62,6 @@ enum Unwritten {
 impl Socket {
     /// Takes the stream into the poll.
     pub(super) fn register(mut stream: TcpStream, registry: &Registry, token: Token) -> io::Result<Self> {
-        set_options(&stream)?;
         registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
         Ok(Self {
             stream,
@@ -80,9 +78,9 @@ impl Socket {
         })
     }
 
-    /// Takes the stream out of the poll and closes it. The buffer of a write that was parked goes back.
-    pub(super) fn deregister(mut self, registry: &Registry, pool: &mut Pool) {
-        forget(&mut self.stream, registry);
+    /// Closes the stream, which takes it out of the poll: no other descriptor is that connection's. The buffer of a
+    /// write that was parked goes back.
+    pub(super) fn close(mut self, pool: &mut Pool) {
         pool.settle(&mut self.read_size);
         if let Some(Writing::Chunk(chunk)) = self.writing {
             pool.put(chunk);
@@ -226,8 +224,9 @@ impl Socket {
         };
         if let Ok(len @ 1..) = result {
             // Less than asked for means that the socket is empty, and new bytes make a new edge: this saves
-            // the call that would only say WouldBlock. A FIN may have been reported already.
-            self.readable = self.read_closed || len == chunk.spare_mut().len();
+            // the call that would only say WouldBlock. A FIN may have been reported already, and kernel TLS stops
+            // in front of what is no application data.
+            self.readable = self.read_closed || self.kernel_tls.is_some() || len == chunk.spare_mut().len();
             self.read_size.brought(len);
             chunk.commit(len);
             return Ok(Some(Input::Received { from, chunk }));

@@ -1,10 +1,10 @@
 //! The engine on `io_uring`: one ring for each worker, one system call for each turn.
 //!
 //! All operations of a turn are handed over by one `io_uring_enter`, which also waits for completions:
-//! multishot accept, connect with a linked timeout, receive into a registered ring of buffers, send. Only
-//! bulk data and rare events take calls of their own. A socket that keeps filling buffers is read with recv(2)
-//! or spliced with splice(2), after the ring has polled it; the ring's own splice and shutdown would go to a
-//! thread of the kernel's, which costs ten times the call.
+//! multishot accept, connect with a linked timeout, receive into a registered ring of buffers, send. That saves
+//! calls where many sockets are ready at once. Where few are, and for bulk data, recv(2), send(2) and splice(2) are
+//! called after the ring has polled the socket; the ring's own splice and shutdown would go to a thread of the
+//! kernel's, which costs ten times the call.
 //!
 //! It needs what Linux 6.1 has; [`super::detect`] finds out.
 
@@ -31,8 +31,8 @@ use crate::session::{Failure, Handover, Input, Output, Side};
 
 mod acceptor;
 mod buffers;
-mod busy;
 mod connection;
+mod direct;
 mod operation;
 mod probe;
 mod ring;
@@ -52,8 +52,9 @@ pub const OPERATIONS: usize = submission::OPCODES.len();
 /// Most connections of one worker: the kernel's file tables hold 2^20 entries.
 const CONNECTIONS_MAX: u64 = 500_000;
 
-/// Events of a turn up to which small writes are calls of their own.
-const DIRECT_SENDS_MAX: usize = 4;
+/// Events of a turn up to which a socket is read and written by calls of their own. The ring saves a call for each
+/// operation where many sockets are ready at once, and costs more than the calls where few are.
+const FEW_EVENTS: usize = 4;
 
 /// One worker's connections, on `io_uring`. It works only on the thread that made it.
 pub struct UringEngine {
@@ -67,7 +68,7 @@ pub struct UringEngine {
     starved: Vec<(SessionId, Side)>,
     /// Times that this happened
     starvations: u64,
-    /// Busy sockets that may have bytes
+    /// Sockets that may have bytes, to be read by calls of their own
     to_read: VecDeque<(SessionId, Side)>,
     /// Buffers for their reads
     pool: Pool,
@@ -151,10 +152,6 @@ impl UringEngine {
         {
             // Fails for a connection that has been reset meanwhile.
             let Ok(peer) = stream.peer_addr() else { continue };
-            if let Err(error) = set_options(&stream) {
-                tracing::debug!("a connection could not be taken: {error}");
-                continue;
-            }
             let id = self.connections.insert(stream);
             if let Err(error) = self.register(id, Side::Tenant) {
                 tracing::warn!("a connection could not be taken: {error}");
@@ -180,11 +177,18 @@ impl UringEngine {
             return;
         }
         debug_assert!(socket.receiving.is_none(), "one read is open at a time");
-        if socket.read_size.was_at_least(self.ring.buffer_bytes()) {
-            return self.to_read.push_back((id, from));
-        }
-        self.pool.settle(&mut socket.read_size);
         let wait_first = std::mem::take(&mut socket.drained);
+        self.pool.settle(&mut socket.read_size);
+        if self.batch <= FEW_EVENTS || socket.read_size.is_at_least(self.ring.buffer_bytes() / 2) {
+            if wait_first {
+                let awaited = Readiness::Readable;
+                socket.receiving = Some(self.ring.start(Operation::Poll { id, side: from, awaited }));
+                connection.started(1);
+            } else {
+                self.to_read.push_back((id, from));
+            }
+            return;
+        }
         socket.receiving = Some(self.ring.start(Operation::Recv { id, from, wait_first }));
         connection.started(1);
     }
@@ -233,10 +237,9 @@ impl UringEngine {
         }
     }
 
-    /// Sends the chunk. A large one leaves by a call of its own, as does one of a few: the ring saves calls where
-    /// there are many, and its completion costs a turn.
+    /// Sends the chunk: a large one or one of a few by a call of its own, the others by the ring.
     fn write(&mut self, id: SessionId, to: Side, chunk: Chunk) -> Option<Input> {
-        if chunk.len() < self.ring.buffer_bytes() && self.batch > DIRECT_SENDS_MAX {
+        if chunk.len() < self.ring.buffer_bytes() && self.batch > FEW_EVENTS {
             self.send(id, to, chunk);
             return None;
         }
@@ -456,6 +459,7 @@ impl Engine for UringEngine {
                 return self.splice_out(id, to, PipedFrame::new(header));
             }
             Output::Offload { side, handover } => return self.offload(id, side, handover),
+            Output::Recycle(chunk) => self.recycle(chunk),
             Output::ShutdownWrite(side) => self.shut_down_write(id, side),
             Output::Connect { address, within } => self.connect(id, address, within),
             Output::Close(_) => self.close(id),
@@ -528,4 +532,3 @@ fn new_socket(address: SocketAddr) -> io::Result<TcpStream> {
     set_options(&socket)?;
     Ok(TcpStream::from(socket))
 }
-

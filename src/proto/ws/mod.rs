@@ -17,6 +17,7 @@ mod deframer;
 mod error;
 mod header;
 mod mask;
+mod mask_avx2;
 mod message;
 mod opcode;
 mod outgoing;

@@ -2,6 +2,7 @@
 
 use super::conversation::*;
 use super::*;
+use crate::console::ConnectInfo;
 
 const TOKEN_LEFT: Duration = Duration::from_secs(600);
 
@@ -195,4 +196,17 @@ fn addresses_share_the_time_of_the_connect() {
         driver.connect_fails();
     }
     assert_eq!(driver.phase(), "closing");
+}
+
+#[test]
+fn an_address_in_the_token_needs_no_resolver() {
+    for (host, expected) in [("198.51.100.7", "198.51.100.7:5900"), ("2001:db8::7", "[2001:db8::7]:5900")] {
+        let mut driver = Driver::authorizing(serial());
+        let info = ConnectInfo { host: host.to_owned(), ..connect_info(ConsoleType::Serial) };
+        driver.answer(Input::Authorized(Admitted::boxed(info)));
+        assert!(driver.question.is_none(), "a resolver was asked");
+        assert_eq!(driver.connecting, Some(expected.parse().unwrap()));
+        // One address has all the time there is.
+        assert_eq!(driver.within, Some(Duration::from_secs(10)));
+    }
 }

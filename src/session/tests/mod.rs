@@ -179,6 +179,7 @@ impl Driver {
                     self.closed = Some(reason);
                 }
                 Output::Tell(notice) => self.told.push(notice),
+                Output::Recycle(_) => {}
                 Output::Wait(at) => self.wait = at,
             }
         }

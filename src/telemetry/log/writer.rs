@@ -22,6 +22,9 @@ pub(super) const QUEUE_MAX: usize = 16_384;
 const QUEUE_BYTES_MAX: usize = 16 << 20;
 /// Pause between attempts to hand the writer a request while its queue is full.
 const RETRY: Duration = Duration::from_millis(5);
+/// How long the writer rests behind what it wrote, so that a burst of lines costs the threads that log few
+/// wake-ups. A single line waits for nothing.
+const PAUSE: Duration = Duration::from_millis(2);
 /// Lines from WARNING on that are kept for the state report.
 const RECENT_MAX: usize = 20;
 const RECENT_FORMAT: &str = "%(asctime)s %(levelname)s %(name)s %(message)s";
@@ -131,6 +134,7 @@ impl Writer {
                 next = receiver.try_recv().ok();
             }
             self.flush();
+            thread::sleep(PAUSE);
         }
     }
 

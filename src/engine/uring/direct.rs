@@ -1,7 +1,8 @@
-//! Reads of busy sockets: recv(2) from this thread into large buffers, on readiness that the ring reports.
+//! Reads by recv(2) from this thread, on readiness that the ring reports: of busy sockets, and of any while few are
+//! ready at once.
 //!
-//! The ring's own buffers are small, and the kernel walks through all of them; a socket that fills one is read in
-//! larger steps, and one socket after the other, so that the same hot buffer serves them all.
+//! The ring's own buffers are small, and the kernel walks through all of them. What is read here goes into larger
+//! ones, one socket after the other, so that the same hot buffer serves them all.
 
 use std::io::{self, ErrorKind};
 use std::net::TcpStream;
@@ -18,7 +19,7 @@ use crate::proto::bytes::Chunk;
 use crate::session::{Failure, Input};
 
 impl UringEngine {
-    /// Reads from some of the sockets that may have something.
+    /// Reads from some of the sockets that may have something; what they brought is written before more is read.
     pub(super) fn read_some(&mut self) {
         let (mut reads, mut bytes) = (0, 0);
         while reads < READS_PER_TURN
@@ -29,13 +30,15 @@ impl UringEngine {
             let socket = connection.socket(from);
             let Some(stream) = &socket.stream else { continue };
             reads += 1;
-            match read_large(stream, &mut self.pool, &mut socket.read_size) {
+            match read_now(stream, &mut self.pool, &mut socket.read_size) {
                 Ok(chunk) if chunk.is_empty() => {
                     self.pool.put(chunk);
                     self.report(id, Input::Ended { from });
                 }
-                Ok(chunk) => {
+                Ok(mut chunk) => {
                     bytes += chunk.len();
+                    // A short read has emptied the socket.
+                    socket.drained = socket.kernel_tls.is_none() && !chunk.spare_mut().is_empty();
                     self.report(id, Input::Received { from, chunk });
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -49,8 +52,8 @@ impl UringEngine {
     }
 }
 
-/// Takes what a busy socket holds in one large step. An empty chunk is the end of the stream.
-fn read_large(stream: &TcpStream, pool: &mut Pool, reads: &mut ReadSize) -> io::Result<Chunk> {
+/// Takes what a socket holds. An empty chunk is the end of the stream.
+fn read_now(stream: &TcpStream, pool: &mut Pool, reads: &mut ReadSize) -> io::Result<Chunk> {
     let mut chunk = pool.take_for(reads);
     let result = loop {
         match recv(stream.as_raw_fd(), chunk.spare_mut(), MsgFlags::MSG_DONTWAIT) {
