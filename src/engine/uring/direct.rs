@@ -16,7 +16,7 @@ use super::operation::{Operation, Readiness};
 use crate::engine::pool::{Pool, ReadSize};
 use crate::engine::{BYTES_PER_TURN, READS_PER_TURN};
 use crate::proto::bytes::Chunk;
-use crate::session::{Failure, Input};
+use crate::session::Input;
 
 impl UringEngine {
     /// Reads from some of the sockets that may have something; what they brought is written before more is read.
