@@ -38,3 +38,5 @@ mod crowds;
 mod frames;
 #[path = "hostile/heads.rs"]
 mod heads;
+#[path = "hostile/soak.rs"]
+mod soak;
