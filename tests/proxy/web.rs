@@ -10,6 +10,7 @@ on_both_engines! {
     pipelined_requests_are_answered_in_order,
     unchanged_files_are_not_sent_again_and_precompressed_ones_are_preferred,
     nothing_but_the_web_root_is_served,
+    no_spelling_leads_out_of_the_web_root_or_to_hidden_files,
 }
 
 struct Site {
@@ -120,4 +121,84 @@ fn nothing_but_the_web_root_is_served(engine: &str) {
     let mut client = Client::connect(site.program.address);
     let (head, _) = site.ask(&mut client, "GET /core?x=1 HTTP/1.1\r\nHost: h\r\n\r\n");
     assert!(head.contains("\r\nLocation: /core/?x=1\r\n"), "{head}");
+}
+
+/// Nova's own answers to some of these are compared with ours in `tests/compat/cases/http.py`.
+fn no_spelling_leads_out_of_the_web_root_or_to_hidden_files(engine: &str) {
+    // Escaped in either case, twice, as overlong UTF-8 of two and three bytes, and in full width.
+    let dots = [".", "%2e", "%2E", "%252e", "%c0%ae", "%e0%80%ae", "%ef%bc%8e"];
+    let slashes = [
+        "/",
+        "%2f",
+        "%2F",
+        "%252f",
+        "%255c",
+        "\\",
+        "%5c",
+        "%5C",
+        "//",
+        "/./",
+        "/%2e/",
+        "%c0%af",
+        "%e0%80%af",
+    ];
+    let site = Site::new(engine);
+    // Outside, and in the root's parent under a name of its own.
+    let name = format!("{}-neighbour", site.root.file_name().unwrap().to_str().unwrap());
+    let outside = site.root.parent().unwrap().join(&name);
+    fs::write(&outside, "secret").unwrap();
+    fs::create_dir_all(site.root.join("core/.git")).unwrap();
+    fs::write(site.root.join("core/.git/config"), "secret").unwrap();
+    std::os::unix::fs::symlink(&outside, site.root.join("core/.linked")).unwrap();
+    let mut paths = Vec::new();
+    for dot in dots {
+        for slash in slashes {
+            let up = format!("{dot}{dot}{slash}");
+            let mixed = format!(".{dot}{slash}");
+            paths.push(format!("/{up}{name}"));
+            paths.push(format!("/{mixed}{name}"));
+            paths.push(format!("/core/{up}{up}{name}"));
+            paths.push(format!("/core{slash}{dot}{dot}{slash}{dot}{dot}{slash}{name}"));
+            paths.push(format!("/{}etc{slash}passwd", up.repeat(12)));
+            paths.push(format!("/{dot}secret"));
+            paths.push(format!("/core{slash}{dot}git{slash}config"));
+            paths.push(format!("/core{slash}{dot}linked"));
+        }
+        paths.push(format!("/{dot}{dot}"));
+        paths.push(format!("/{dot}{dot}{dot}/{name}"));
+    }
+    for end in ["%00", "%00.html", "%20", "%0d%0a", "::$DATA", ";x", "%3f", "%23"] {
+        paths.push(format!("/../{name}{end}"));
+        paths.push(format!("/.secret{end}"));
+        paths.push(format!("/vnc.html{end}"));
+    }
+    for prefix in ["file://", "http://h/..", "//", "/\\\\", "/C:"] {
+        paths.push(format!("{prefix}{}", outside.display()));
+    }
+    let mut client = Client::connect(site.program.address);
+    for path in &paths {
+        client.send(format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes());
+        let head = client.head();
+        let status = &head[9..12];
+        assert!(["301", "400", "403", "404"].contains(&status), "{path}: {head}");
+        let len = head.lines().find_map(|line| line.strip_prefix("Content-Length: ")).unwrap_or("0");
+        let body = String::from_utf8(client.bytes(len.parse().unwrap())).unwrap();
+        assert!(!body.contains("secret") && !body.contains("root:"), "{path}: {body}");
+        if status == "301" {
+            let location = head.lines().find_map(|line| line.strip_prefix("Location: ")).unwrap();
+            assert!(location.starts_with('/') && !location.starts_with("//"), "{path}: {location}");
+        }
+        if head.contains("\r\nConnection: close\r\n") {
+            assert_eq!(client.rest(), (vec![], End::Fin), "{path}");
+            client = Client::connect(site.program.address);
+        }
+    }
+    // The other way round: what is there is found in each spelling that names it.
+    for path in ["/vnc.html", "/%76nc.html", "/vnc%2Ehtml", "/%76%6e%63%2e%68%74%6d%6c"] {
+        let mut client = Client::connect(site.program.address);
+        let (head, body) = site.ask(&mut client, &format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n"));
+        assert!(head.starts_with("HTTP/1.1 200 "), "{path}: {head}");
+        assert_eq!(body, b"<html>console</html>");
+    }
+    fs::remove_file(outside).unwrap();
 }

@@ -86,6 +86,31 @@ def encoded_slashes_do_not_leave_the_root(side):
     return get(side, "/..%2fsecret")
 
 
+@case(differs=page("File not found", "Not Found"))
+def mixed_dots_do_not_leave_the_root(side):
+    return get(side, "/plain/%2E./.%2e%2Fsecret")
+
+
+@case(differs=page("File not found", "Not Found"))
+def dots_escaped_twice_do_not_leave_the_root(side):
+    return get(side, "/%252e%252e/secret")
+
+
+@case(differs=page("File not found", "Not Found"))
+def overlong_utf8_does_not_leave_the_root(side):
+    return get(side, "/%c0%ae%c0%ae%c0%afsecret")
+
+
+@case(differs={**page("File not found", "Bad Request", "D79"), "status": D("D79", "HTTP/1.1 404", "HTTP/1.1 400")})
+def backslashes_do_not_leave_the_root(side):
+    return get(side, "/..%5csecret")
+
+
+@case(differs={name: how for name, how in bare_page("D79", "HTTP/1.1 400", "Bad Request").items() if name != "text"})
+def a_null_byte_ends_no_name(side):
+    return get(side, "/app.js%00.html")
+
+
 @case(differs=served("text/javascript"))
 def links_are_followed(side):
     return get(side, "/linked.js")
