@@ -115,7 +115,9 @@ fn evil(arena: &Arena, token: &str, streams: &str, turn: usize) {
         6 => {
             let mut client = arena.upgraded(token);
             client.stream.socket().set_write_timeout(Some(Duration::from_millis(300))).unwrap();
-            while client.stream.write_all(&masked(0x89, &[7; 125]).repeat(200)).is_ok() {}
+            let (pings, begun) = (masked(0x89, &[7; 125]).repeat(200), Instant::now());
+            // They may all be taken for ever: of many pings one is answered.
+            while begun.elapsed() < Duration::from_secs(2) && client.stream.write_all(&pings).is_ok() {}
         }
         7 => {
             let mut client = arena.upgraded(token);
