@@ -50,8 +50,8 @@ impl Guest {
         let (init, initrd, log) = (directory.join("init"), directory.join("initrd"), directory.join("log"));
         let script = format!(
             "#!/bin/busybox sh\n/bin/busybox --install -s /bin\nmount -t proc proc /proc\n\
-             mount -t sysfs sysfs /sys\nmount -t devtmpfs dev /dev\nmount -t tmpfs tmp /tmp\nip link set lo up\n\
-             mkdir -p {}\nulimit -n 65536\n{commands}\necho The guest is done.\npoweroff -f\n",
+             mount -t sysfs sysfs /sys\nmount -t devtmpfs dev /dev\nip link set lo up\n\
+             mkdir -p /tmp {}\nulimit -n 65536\n{commands}\necho The guest is done.\npoweroff -f\n",
             env!("CARGO_TARGET_TMPDIR")
         );
         fs::write(&init, script).unwrap();

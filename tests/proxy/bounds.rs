@@ -124,7 +124,8 @@ fn connections_beyond_what_their_buffers_may_hold_wait_in_the_queue(engine: &str
     let (read_bytes, pool_bytes) = (65_536, 1_048_576);
     let all = pool_bytes + 3 * 2 * (read_bytes + 16);
     let own = format!(
-        "workers = 1\nread_bytes = {read_bytes}\npool_bytes = {pool_bytes}\nrelay_buffers_bytes = {all}"
+        "workers = 1\nread_bytes = {read_bytes}\npool_bytes = {pool_bytes}\nrelay_buffers_bytes = {all}\n\
+         bulk_buffers_max = 0"
     );
     let options =
         Options { name: "nova-serialproxy", own: &format!("port_check = off\n{own}"), ..Options::on(engine) };
