@@ -179,7 +179,9 @@ impl UringEngine {
         debug_assert!(socket.receiving.is_none(), "one read is open at a time");
         let wait_first = std::mem::take(&mut socket.drained);
         self.pool.settle(&mut socket.read_size);
-        if self.batch <= FEW_EVENTS || socket.read_size.is_at_least(self.ring.buffer_bytes() / 2) {
+        let direct = self.batch <= FEW_EVENTS || socket.read_size.is_at_least(self.ring.buffer_bytes() / 2);
+        // With kernel TLS half a record makes a socket readable, and polling would never wait.
+        if direct && socket.kernel_tls.is_none() {
             if wait_first {
                 let awaited = Readiness::Readable;
                 socket.receiving = Some(self.ring.start(Operation::Poll { id, side: from, awaited }));
