@@ -106,6 +106,8 @@ class Launched:
         return True
 
     def out(self):
+        # The writer of our log rests a little behind each burst of lines.
+        time.sleep(0.02)
         return self.out_path.read_text(errors="replace")
 
     def says(self, text, seconds=10):

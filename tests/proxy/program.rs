@@ -153,6 +153,8 @@ impl Program {
     }
 
     pub(crate) fn log(&self) -> String {
+        // The writer of the log rests a little behind each burst of lines.
+        thread::sleep(Duration::from_millis(20));
         fs::read_to_string(self.directory.join("log")).unwrap_or_default()
     }
 

@@ -89,7 +89,7 @@ fn sigterm_waits_for_sessions_as_long_as_it_may(engine: &str) {
     wait_for("a readiness of no", &program, || admin::readiness(&program) == 503);
     wait_for("the end of listening", &program, || TcpStream::connect(program.address).is_err());
     live.assert_echoes();
-    assert!(program.log().contains("Draining: sessions end within 600 s"), "{}", program.log());
+    program.wait_for_log("Draining: sessions end within 600 s");
     live.close();
     assert_eq!(program.status(), 0, "{}", program.log());
     assert!(program.log().contains("In exit"), "{}", program.log());
