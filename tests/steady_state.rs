@@ -96,6 +96,10 @@ fn echoes_allocate_nothing(engine: &str) {
 /// rest of a write that finds no room moves to a buffer of its own size, and that is no steady state.
 const STEP: usize = 512 << 10;
 
+/// Large buffers that a worker's pool keeps. Each is made once, when as many sessions are first read in large steps at
+/// the same time, which may be late.
+const LARGE_BUFFERS: u64 = 2;
+
 /// A compute node that sends a step for every byte that it gets.
 fn source() -> SocketAddr {
     compute(|mut stream| {
@@ -141,7 +145,9 @@ fn bulk_that_is_copied_allocates_nothing(engine: &str) {
         long_deadlines(limits);
         limits.splice_from_bytes = 0;
     });
-    assert_eq!(bulk(&proxy), (0, 0.0));
+    let (allocations, share) = bulk(&proxy);
+    assert!(allocations <= LARGE_BUFFERS, "{allocations} allocations");
+    assert_eq!(share, 0.0);
 }
 
 fn bulk_that_is_spliced_allocates_nothing(engine: &str) {
@@ -152,7 +158,7 @@ fn bulk_that_is_spliced_allocates_nothing(engine: &str) {
         limits.splice_window_ms = 500;
     });
     let (allocations, share) = bulk(&proxy);
-    assert_eq!(allocations, 0);
+    assert!(allocations <= LARGE_BUFFERS, "{allocations} allocations");
     assert!(share > 0.2, "only {share:.2} was spliced");
 }
 
@@ -178,7 +184,8 @@ fn bulk_to_the_compute_node_allocates_nothing(engine: &str) {
     say(WARM_BYTES);
     let watch = Watch::begin();
     say(BYTES);
-    assert_eq!(watch.end(), 0);
+    let allocations = watch.end();
+    assert!(allocations <= LARGE_BUFFERS, "{allocations} allocations");
 }
 
 fn tls_allocates_what_rustls_does_for_each_record(engine: &str) {
