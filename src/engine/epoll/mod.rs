@@ -231,7 +231,12 @@ impl EpollEngine {
             let Some((socket, pipe)) = parts else { continue };
             socket.leaves_queue();
             reads += 1;
-            let Some(input) = socket.try_read(from, pipe, &mut self.pool, &mut self.pipes) else { continue };
+            let Some(input) = socket.try_read(from, pipe, &mut self.pool, &mut self.pipes) else {
+                if socket.enters_queue() {
+                    self.to_read.push_back((id, from));
+                }
+                continue;
+            };
             bytes += match &input {
                 Input::Received { chunk, .. } => chunk.len(),
                 Input::Piped { len, .. } => *len as usize,

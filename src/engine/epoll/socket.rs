@@ -239,8 +239,8 @@ impl Socket {
                 Ok(None)
             }
             Err(error) if self.kernel_tls.is_some() => match KernelTls::read_failed(&self.stream, error) {
-                // A record that is passed over; the next read looks behind it.
-                None => self.copy_in(from, pool),
+                // A record that is passed over. What is behind it has its turn: a peer may send any number of them.
+                None => Ok(None),
                 Some(Ok(Ended)) => Ok(Some(Input::Ended { from })),
                 Some(Err(error)) => Err(error),
             },
