@@ -61,10 +61,21 @@ count() {
     echo "$2 passed, $3 failed, $4 skipped ($((SECONDS - seconds_at_start)) s)" | sed 's/^/| /'
     grep '^SKIPPED: ' "$logs/$1.log" | sort | uniq -c | sed 's/^/    !! /' || true
     if [ "$3" != 0 ]; then
+        failures "$logs/$1.log"
         echo "---- the end of target/suites/$1.log"
-        tail -n 60 "$logs/$1.log"
+        tail -n 30 "$logs/$1.log"
         echo "----"
     fi
+}
+
+# Prints what a log says of the tests that failed, which in a long log is far from its end: what cargo puts between
+# `failures:` and a program's result, TAP's `not ok` with what follows, and a word FAILED anywhere.
+failures() {
+    awk '
+        /^failures:$/                 { showing = 1 }
+        /^test result: /              { if (showing) print; showing = 0; next }
+        /^not ok /                    { behind = 25 }
+        showing || behind-- > 0 || /FAILED/ { if (++lines <= 300) print substr($0, 1, 400) }' "$1"
 }
 
 # The closing line, and the status that goes with it.
