@@ -19,8 +19,14 @@ on_both_engines! {
 const GOOD: usize = 4;
 const EVIL: usize = 8;
 
-/// By how much more memory may be held at the end than after a first round of everything.
+/// By how much more memory may be held at the end of a round than at the end of the one before.
 const GROWTH: u64 = 6 << 20;
+
+/// Descriptors that may be kept for reuse, as the ends of pipes are, and that a first round need not have made.
+const PIPES: usize = 16;
+
+/// Rounds, the first included, until growth has to stop.
+const ROUNDS_MAX: usize = 5;
 
 /// Short for the evil ones, and long enough for good ones on a busy machine.
 const LIMITS: &str = "admin_socket = admin.sock\nhead_timeout_ms = 3000\nfirst_byte_timeout_ms = 3000\n\
@@ -168,7 +174,8 @@ fn good_and_evil_tenants_side_by_side_leave_nothing_behind(engine: &str) {
             loop {
                 let now = held(&arena);
                 // The neighbour's is one.
-                let rests = now.sessions == 1 && most.is_none_or(|most| now.descriptors <= most.descriptors);
+                let rests =
+                    now.sessions == 1 && most.is_none_or(|most| now.descriptors <= most.descriptors + PIPES);
                 if rests {
                     return now;
                 }
@@ -180,15 +187,24 @@ fn good_and_evil_tenants_side_by_side_leave_nothing_behind(engine: &str) {
         // Once through everything: what a process makes once is not growth.
         run(begun + Duration::from_secs(seconds() / 4 + 1));
         let first = at_rest(None);
-        run(begun + Duration::from_secs(seconds()));
-        let last = at_rest(Some(&first));
+        let mut rounds = vec![first.memory];
+        // A busy machine gets through little in the first round. What leaks grows in every one.
+        loop {
+            run(Instant::now() + Duration::from_secs(seconds()));
+            let memory = at_rest(Some(&first)).memory;
+            let before = rounds.last().copied().unwrap_or(0);
+            rounds.push(memory);
+            if memory <= before + GROWTH {
+                break;
+            }
+            assert!(rounds.len() < ROUNDS_MAX, "memory grows from round to round: {rounds:?}");
+        }
         println!(
-            "{engine} {transport:?}: {:?}, {} misdeeds, {} bytes of good tenants compared; held {first:?}, then {last:?}",
+            "{engine} {transport:?}: {:?}, {} misdeeds, {} bytes of good tenants compared; held {first:?}, memory {rounds:?}",
             begun.elapsed(),
             misdeeds.load(Ordering::Relaxed),
             bytes.load(Ordering::Relaxed),
         );
-        assert!(last.memory <= first.memory + GROWTH, "{last:?} after {first:?}");
         arena.end(64 << 20);
     }
 }
