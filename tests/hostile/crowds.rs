@@ -58,7 +58,7 @@ fn five_thousand_dead_tokens_cost_few_queries(engine: &str) {
         fact("/port"),
         fact("/database")
     );
-    let limits = "authorize_timeout_ms = 60000\ndatabase_timeout_ms = 60000\ncontrol_queue_max = 10000\n\
+    let limits = "authorize_timeout_ms = 300000\ndatabase_timeout_ms = 300000\ncontrol_queue_max = 10000\n\
                   unknown_token_ms = 60000";
     let mut arena = Arena::on_database(engine, "nova-serialproxy", Transport::Plain, limits, Some(url));
     let queries = || {
@@ -66,7 +66,7 @@ fn five_thousand_dead_tokens_cost_few_queries(engine: &str) {
         answer.chars().filter(char::is_ascii_digit).collect::<String>().parse::<usize>().unwrap()
     };
     for (dead, most) in [("one", 2 * 4), ("their own", 2 * CLIENTS + 200)] {
-        let before = queries();
+        let (before, begun) = (queries(), Instant::now());
         let mut clients: Vec<_> = (0..CLIENTS)
             .map(|client| {
                 let number = if dead == "one" { 0 } else { client };
@@ -74,12 +74,14 @@ fn five_thousand_dead_tokens_cost_few_queries(engine: &str) {
             })
             .collect();
         for client in &mut clients {
-            client.stream.socket().set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+            client.stream.socket().set_read_timeout(Some(Duration::from_secs(300))).unwrap();
             assert_eq!(client.read_frame(), (0x88, vec![]));
         }
         drop(clients);
         let asked = queries() - before;
-        assert!(asked <= most, "{dead}: {asked} queries");
+        // What is known of a token is forgotten after a minute, which a busy machine may take for this.
+        let minutes = 1 + usize::try_from(begun.elapsed().as_secs() / 60).unwrap();
+        assert!(asked <= most * minutes, "{dead}: {asked} queries");
     }
     // Never more connections than it may have, whoever waits; one was there at first.
     arena.sockets += 3;
