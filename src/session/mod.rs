@@ -318,7 +318,9 @@ impl Session {
     }
 
     fn step(&mut self, cx: &Context, input: Input, out: &mut Outbox) {
-        self.change(cx, out, |phase, out| phase.step(cx, input, out));
+        if let Some(rest) = self.phase.carry(cx, input, out) {
+            self.change(cx, out, |phase, out| phase.step(cx, rest, out));
+        }
     }
 
     /// Lets the phase become what it leads to.
@@ -380,26 +382,28 @@ impl Session {
             return layers.happened_at_the_end(cx, input, out);
         }
         if let Some(side) = layers.happened(cx, input, out) {
-            self.change_above(cx, layers, out, |phase, out| phase.secured(cx, side, out));
+            self.lead_above(cx, layers, out, |session, out| {
+                session.change(cx, out, |phase, out| phase.secured(cx, side, out));
+            });
         }
         while let Some(input) = layers.next() {
-            self.change_above(cx, layers, out, |phase, out| phase.step(cx, input, out));
+            self.lead_above(cx, layers, out, |session, out| session.step(cx, input, out));
         }
         if !matches!(self.phase, Phase::Taken) {
             layers.hand_over(cx, out);
         }
     }
 
-    /// [`Session::change`], with the layers carrying out what the phase wishes.
-    fn change_above(
+    /// Leads the phase on, with the layers carrying out what it wishes.
+    fn lead_above(
         &mut self,
         cx: &Context,
         layers: &mut Layers,
         out: &mut Outbox,
-        lead: impl FnOnce(Phase, &mut Outbox) -> Phase,
+        lead: impl FnOnce(&mut Self, &mut Outbox),
     ) {
         let before = out.outputs.len();
-        self.change(cx, out, lead);
+        lead(self, out);
         if matches!(self.phase, Phase::Relaying(_)) {
             // Not earlier: most connections are short requests, and the handshake's tickets have left by now.
             layers.want_kernel(cx);

@@ -72,8 +72,30 @@ pub const PHASE_NAMES: [&str; 10] = [
     "closed",
 ];
 
+/// What [`Phase::carry`] leaves to be done.
+#[derive(Debug)]
+pub(super) enum Rest {
+    /// The whole input
+    Input(Input),
+    /// The tenant's stream of frames ended behind what was carried.
+    StreamEnd(StreamEnd),
+}
+
 impl Phase {
-    pub(super) fn step(self, cx: &Context, input: Input, out: &mut Outbox) -> Self {
+    /// Takes an input where the phase stands, as a relay does with nearly all of them: to move it into a next phase,
+    /// itself, and back costs as much as the step. What is left, if anything, is for [`Phase::step`].
+    pub(super) fn carry(&mut self, cx: &Context, input: Input, out: &mut Outbox) -> Option<Rest> {
+        match self {
+            Self::Relaying(relay) => relay.carry(cx, input, out),
+            _ => Some(Rest::Input(input)),
+        }
+    }
+
+    pub(super) fn step(self, cx: &Context, rest: Rest, out: &mut Outbox) -> Self {
+        let input = match rest {
+            Rest::Input(input) => input,
+            Rest::StreamEnd(stream_end) => return self.end_stream(cx, stream_end, out),
+        };
         match self {
             Self::Request(phase) => phase.step(cx, input, out),
             Self::Responding(phase) => phase.step(cx, input, out),

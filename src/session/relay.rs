@@ -13,7 +13,7 @@ use super::lifetime::{Due, Lifetime};
 use super::limits::duration;
 use super::line::numbered;
 use super::link::Link;
-use super::phase::Phase;
+use super::phase::{Phase, Rest};
 use super::tenant::{StreamEnd, Tenant};
 use super::{Context, Failure, Input, LOG_TARGET, Outbox, Output, Side};
 
@@ -88,7 +88,8 @@ impl Relay {
         self.lifetime.deadline()
     }
 
-    pub(super) fn step(mut self, cx: &Context, input: Input, out: &mut Outbox) -> Phase {
+    /// Takes what nearly all inputs are, bytes and the answers to writes, and leaves what may end the relay.
+    pub(super) fn carry(&mut self, cx: &Context, input: Input, out: &mut Outbox) -> Option<Rest> {
         match input {
             Input::Received { from: Side::Tenant, mut chunk } => {
                 self.tenant.link.read_done();
@@ -103,7 +104,7 @@ impl Relay {
                     self.compute.write(chunk, out);
                 }
                 if let Some(stream_end) = stream_end {
-                    return self.close_stream(cx, stream_end, out);
+                    return Some(Rest::StreamEnd(stream_end));
                 }
                 self.read_tenant(out);
             }
@@ -138,6 +139,14 @@ impl Relay {
                 self.tenant.written(out);
                 self.read_compute(out);
             }
+            input => return Some(Rest::Input(input)),
+        }
+        None
+    }
+
+    /// Takes an input that [`Relay::carry`] has left.
+    pub(super) fn step(mut self, cx: &Context, input: Input, out: &mut Outbox) -> Phase {
+        match input {
             Input::Ended { from: Side::Compute } => {
                 self.compute.set_ended();
                 self.suspect_our_certificate(cx, out);
@@ -162,13 +171,8 @@ impl Relay {
                     Due::End(reason) => return self.close(cx, reason, out),
                 }
             }
-            // Answers that belong to the phases before.
-            Input::Authorized(_)
-            | Input::Resolved(_)
-            | Input::File(_)
-            | Input::Connected
-            | Input::Offloaded { .. }
-            | Input::Failed(_) => {}
+            // What has been carried, and answers that belong to the phases before.
+            _ => {}
         }
         Phase::Relaying(self)
     }

@@ -61,11 +61,11 @@ impl Tenant {
         }
     }
 
-    /// Turns received wire bytes into console bytes, in place: payload is unmasked where it lies and moved
-    /// to the front over the headers. Pings are answered on the way.
+    /// Turns received wire bytes into console bytes, in place: payload is unmasked where it lies, and what is
+    /// behind the first piece moves up to it, over the headers. Pings are answered on the way.
     pub(super) fn deframe(&mut self, chunk: &mut Chunk, out: &mut Outbox) -> Option<StreamEnd> {
         let bytes = chunk.bytes_mut();
-        let (mut read, mut kept) = (0, 0);
+        let (mut read, mut kept) = (0, 0..0);
         let mut pongs = Vec::new();
         let mut end = None;
         while read < bytes.len() {
@@ -78,12 +78,18 @@ impl Tenant {
             };
             match event {
                 Some(Event::Data { range, message_end, .. }) => {
-                    let len = range.len();
-                    bytes.copy_within(read + range.start..read + range.end, kept);
+                    let piece = read + range.start..read + range.end;
                     if let Some(recording) = &mut self.recording {
-                        recording.received(&bytes[kept..kept + len], message_end, out);
+                        recording.received(&bytes[piece.clone()], message_end, out);
                     }
-                    kept += len;
+                    if kept.is_empty() {
+                        // The first piece, mostly the only one, stays where it is.
+                        kept = piece;
+                    } else {
+                        let end = kept.end + piece.len();
+                        bytes.copy_within(piece, kept.end);
+                        kept.end = end;
+                    }
                 }
                 Some(Event::Ping(payload)) => {
                     self.outgoing.queue_pong(payload);
@@ -99,7 +105,8 @@ impl Tenant {
             }
             read += consumed;
         }
-        chunk.truncate(kept);
+        chunk.truncate(kept.end);
+        chunk.advance(kept.start);
         for pong in pongs {
             self.write_control(&pong, out);
         }
