@@ -29,6 +29,48 @@ suite() {
     count "$name" "$p" "$f" "$s"
 }
 
+# rust NAME ARGUMENT...: cargo test, as a suite. Tests on real databases, brokers and guests depend on when the machine gets
+# round to what. One that fails is tried once more, by itself; it counts as passed if it does then, and is named. More
+# than a handful are not tried again.
+rust() {
+    local name=$1 status=0 p f s target test
+    shift
+    logged "$name" cargo test --locked --no-fail-fast "$@" -- --show-output || status=$?
+    read -r p f s < <(tally "$logs/$name.log")
+    if [ "$status" != 0 ] && [ "$f" = 0 ]; then
+        f=1 # as in `suite`
+    fi
+    failures "$logs/$name.log" >"$logs/$name.failures"
+    if [ "$f" -ge 1 ] && [ "$f" -le 5 ] && [ "$(failed_tests "$logs/$name.log" | wc -l)" = "$f" ]; then
+        while read -r target test; do
+            # shellcheck disable=SC2086 # the target is an option and its value
+            if cargo test --locked ${target/=/ } -- --exact "$test" --show-output >"$logs/$name.again.log" 2>&1 </dev/null &&
+                grep -q '^test result: ok. 1 passed' "$logs/$name.again.log"; then
+                echo
+                echo "    !! failed, and passed when it was tried again: $target $test"
+                p=$((p + 1)) f=$((f - 1))
+            fi
+        done < <(failed_tests "$logs/$name.log")
+        if [ "$f" = 0 ]; then
+            cat "$logs/$name.failures"
+        fi
+    fi
+    count "$name" "$p" "$f" "$s"
+}
+
+# Prints "--test=PROGRAM TEST" of each test that failed in a log of cargo's.
+failed_tests() {
+    awk '
+        $1 == "Running" && $2 == "unittests" { target = $3 ~ /main.rs$/ ? "--bins" : "--lib" }
+        $1 == "Running" && $2 ~ /^tests\// {
+            split($2, part, "/")
+            sub(/\.rs$/, "", part[2])
+            target = "--test=" part[2]
+        }
+        $1 == "Doc-tests" { target = "" }
+        /^test .* \.\.\. FAILED$/ && target != "" { print target, $2 }' "$1"
+}
+
 # skip NAME REASON: a suite that this machine cannot run.
 skip() {
     echo "SKIPPED: $2" >"$logs/$1.log"
