@@ -145,8 +145,26 @@ def session():
     write("session", "vencrypt garbage", upgrade(3) + vencrypt + sends(0x80, b"\1") + b"\x86" + sends(0x80, b"RFB 003.008\n") + b"\x86\x06\x0a")
     write("session", "spice tls", upgrade(0x81) + b"\x86" + sends(0x80, answer) + b"\x86\x06\x0a\x8a")
     write("session", "tenant tls", bytes([0]) + sends(0, hello[:20]) + sends(0, hello[20:]) + b"\x06\x06\x0a")
+    beyond_nova(sends, upgrade, masked, relay + close)
     real_tls(sends, head, masked, vencrypt)
     write("session", "tunnel", bytes([1]) + sends(0, head) + b"\x06\x18\x08\x09\x86" + sends(0x80, b"HTTP/1.1 200 OK\r\n\r\nRFB") + relay)
+
+
+def beyond_nova(sends, upgrade, masked, console):
+    """Compute nodes that want a password or speak an older RFB, and an operator who allows both."""
+    challenge, accepted = sends(0x80, b"sixteen bytes---"), sends(0x80, b"\0\0\0\0")
+    tenant = sends(0, masked(0x82, b"RFB 003.008\n")) + b"\x06\x86\x06" + sends(0, masked(0x82, b"\x01")) + b"\x86\x06"
+    for name, version, types, result in (
+        ("vnc password", b"8", b"\x01\x02", challenge + b"\x86" + accepted),
+        ("vnc password refused", b"8", b"\x01\x02", challenge + b"\x86" + sends(0x80, b"\0\0\0\1\0\0\0\2no")),
+        ("rfb 3 3", b"3", b"\0\0\0\x01", b""),
+        ("rfb 3 3 vnc password", b"3", b"\0\0\0\x02", challenge + b"\x86" + accepted),
+        ("rfb 3 7", b"7", b"\x01\x01", b""),
+        ("rfb 3 7 vnc password", b"7", b"\x01\x02", challenge + b"\x86" + accepted),
+    ):
+        compute = sends(0x80, b"RFB 003.00" + version + b"\n") + b"\x06\x86\x06" + sends(0x80, types) + b"\x86\x06"
+        # The compute node's result may come before or behind the tenant's choice, and what is impossible is skipped.
+        write("session", name, upgrade(0x80) + compute + tenant + result + b"\x86\x06\x86\x06" + console)
 
 
 def real_tls(sends, head, masked, vencrypt):
@@ -163,7 +181,10 @@ def real_tls(sends, head, masked, vencrypt):
         write("session", f"real tls {name} broken", begin(all_of_it) + keys + screen + broken + all_of_it + b"\x8a")
     # The answer to the sub-type is delivered, and then the node is a real one.
     secured = sends(0x80, b"\1") + start(0x80) + all_of_it + sends(0x80, b"\0\0\0\0") + all_of_it
+    with_password = secured.replace(sends(0x80, b"\0\0\0\0"), sends(0x80, b"sixteen bytes---") + all_of_it + sends(0x80, b"\0\0\0\0"))
     upgraded = bytes([3]) + sends(0, head) + b"\x06\x08\x08\x09"
+    x509_vnc = bytes([0x83]) + upgraded[1:] + vencrypt.replace(b"\0\1\0\0\1\4", b"\0\1\0\0\1\5")
+    write("session", "real tls x509 vnc", x509_vnc + with_password + keys + screen + all_of_it + close + all_of_it + b"\x0a\x8a")
     write("session", "real tls vencrypt", upgraded + vencrypt + secured + keys + screen + all_of_it + close + all_of_it + b"\x0a\x8a")
 
 

@@ -8,6 +8,7 @@ use std::path::Path;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
+use consolegate::proto::rfb::VncPassword;
 use consolegate::session::PHASE_NAMES;
 
 #[path = "../fuzz/invariants/ws_encode.rs"]
@@ -107,6 +108,24 @@ fn seeds_of_the_session_reach_every_phase() {
 }
 
 #[test]
+fn seeds_of_the_session_reach_a_console_beyond_what_nova_speaks() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/session");
+    for name in [
+        "vnc-password",
+        "rfb-3-3",
+        "rfb-3-3-vnc-password",
+        "rfb-3-7",
+        "rfb-3-7-vnc-password",
+        "real-tls-x509-vnc",
+    ] {
+        let mut seed = fs::read(folder.join(name)).unwrap();
+        assert!(schedule::phases(&seed).contains("relaying"), "{name}");
+        seed[0] &= 0x7f;
+        assert!(!schedule::phases(&seed).contains("relaying"), "{name}, and the operator allows nothing");
+    }
+}
+
+#[test]
 fn seeds_of_the_negotiation_reach_passwords_and_old_versions() {
     let mut reached = BTreeSet::new();
     for seed in seeds("negotiation") {
@@ -139,6 +158,7 @@ fn seeds_of_the_negotiation_reach_passwords_and_old_versions() {
 #[test]
 fn seeds_under_tls_carry_a_console() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/session");
+    let answer = VncPassword::new(schedule::PASSWORD.as_bytes()).unwrap().answer(*b"sixteen bytes---");
     for (name, shown, typed) in [
         ("real-tls-tenant", true, false),
         ("real-tls-compute", false, true),
@@ -146,9 +166,12 @@ fn seeds_under_tls_carry_a_console() {
         ("real-tls-both-in-pieces", true, true),
         ("real-tls-both-serial", true, true),
         ("real-tls-vencrypt", false, true),
+        ("real-tls-x509-vnc", false, true),
     ] {
         let carried = schedule::carried(&fs::read(folder.join(name)).unwrap()).unwrap();
-        let expected = [shown.then(|| b"screen".to_vec()), typed.then(|| b"keys".to_vec())];
+        let keys =
+            if name == "real-tls-x509-vnc" { [&answer[..], b"keys"].concat() } else { b"keys".to_vec() };
+        let expected = [shown.then(|| b"screen".to_vec()), typed.then_some(keys)];
         assert_eq!(carried, expected, "{name}");
     }
 }
