@@ -134,8 +134,8 @@ pub struct ConnectInfo {
     pub console_type: ConsoleType,
     /// `host`: the compute node's address or name
     pub host: String,
-    /// `port` on that host
-    pub port: u16,
+    /// `port` on that host; none where the token has -1: SPICE that listens for TLS alone
+    pub port: Option<u16>,
     /// `tls_port` on that host, for SPICE; none before Nova 31, and none unless `spice_tls` asks for it
     pub tls_port: Option<u16>,
     /// `internal_access_path`: asked for with CONNECT before the console starts, when set
@@ -146,6 +146,15 @@ pub struct ConnectInfo {
     pub expires: i64,
     /// `access_url_base`: the URL handed out, without the token; decides the Origin's scheme
     pub access_url_base: Option<String>,
+}
+
+impl ConnectInfo {
+    /// Where the console is spoken to: SPICE has a port of its own for TLS. None where it listens for TLS alone and
+    /// is not to be spoken to so, or the token has no port at all.
+    #[must_use]
+    pub fn port_to_dial(&self, under_tls: bool) -> Option<u16> {
+        self.tls_port.filter(|_| under_tls).or(self.port)
+    }
 }
 
 impl fmt::Debug for ConnectInfo {

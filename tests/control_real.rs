@@ -131,7 +131,7 @@ fn minted_tokens_open(url: &str, scratch: &Scratch) {
             panic!("{console_type}: refused")
         };
         assert_eq!(info.console_type, console_type);
-        assert_eq!((info.host.as_str(), info.port), ("192.0.2.7", 5901));
+        assert_eq!((info.host.as_str(), info.port), ("192.0.2.7", Some(5901)));
         assert_eq!(info.internal_access_path.as_deref(), path);
         assert_eq!(info.access_url_base.as_deref(), Some(base));
         assert_eq!(

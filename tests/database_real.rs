@@ -85,7 +85,7 @@ fn token_cases_in_these_tables(url: &str, run: &impl Fn(&str)) {
             assert_eq!(info.console_type.as_str(), console_type);
             assert_eq!(
                 (info.host.as_str(), info.port, info.instance_uuid.as_str()),
-                ("192.0.2.7", 5901, INSTANCE)
+                ("192.0.2.7", Some(5901), INSTANCE)
             );
         }
     }
@@ -110,7 +110,7 @@ fn tls_port(url: &str, token: &str) -> Option<u16> {
     settings.database = database_at(url);
     settings.database.tls_port = true;
     let Input::Authorized(info) = authorize(&start(settings), token) else { panic!("refused") };
-    assert_eq!((info.host.as_str(), info.port), ("192.0.2.7", 5901));
+    assert_eq!((info.host.as_str(), info.port), ("192.0.2.7", Some(5901)));
     info.tls_port
 }
 
@@ -126,6 +126,14 @@ fn tls_port_cases(url: &str, run: &impl Fn(&str)) {
     run("UPDATE console_auth_tokens SET tls_port = 5902");
     let Input::Authorized(info) = authorize(&control_on(url), &token) else { panic!("refused") };
     assert_eq!(info.tls_port, None, "nobody wants it");
+    run("UPDATE console_auth_tokens SET port = -1");
+    for (wanted, expected) in [(true, Some(5902)), (false, None)] {
+        let mut settings = settings();
+        settings.database = database_at(url);
+        settings.database.tls_port = wanted;
+        let Input::Authorized(info) = authorize(&start(settings), &token) else { panic!("refused") };
+        assert_eq!((info.port, info.tls_port), (None, expected), "SPICE that listens for TLS alone");
+    }
 }
 
 /// The password as it stands in a URL.

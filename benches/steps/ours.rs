@@ -219,7 +219,7 @@ impl Authorizer for Yes {
             Question::Authorize { .. } => Input::Authorized(Admitted::boxed(ConnectInfo {
                 console_type: ConsoleType::Serial,
                 host: self.0.ip().to_string(),
-                port: self.0.port(),
+                port: Some(self.0.port()),
                 tls_port: None,
                 internal_access_path: None,
                 instance_uuid: "11111111-2222-3333-4444-555555555555".to_owned(),

@@ -306,7 +306,7 @@ impl World {
                 ConsoleType::RdpHtml5
             },
             host: "compute-1.example".to_owned(),
-            port: 5900,
+            port: (argument & 0x40 == 0).then_some(5900),
             tls_port: Some(5901),
             internal_access_path: (argument & 0x03 == 1).then(|| "/console?ref=OpaqueRef:1".to_owned()),
             instance_uuid: "2f4d3a55-0000-4000-8000-000000000001".to_owned(),

@@ -82,11 +82,11 @@ impl ConsoleAuth {
             Err(_) => Verdict::Refused,
         };
         metrics().token_lookup.of(verdict).observe(begun.elapsed());
-        let (info, instance) = found?;
+        let found = found?;
         if let Some(compute) = &self.compute {
-            check_port(compute, &info, &instance, deadline - margin).await?;
+            check_port(compute, &found, deadline - margin).await?;
         }
-        Ok(info)
+        Ok(found.info)
     }
 
     async fn look_up(&self, hash: &TokenHash) -> Result<Rows, String> {
@@ -131,8 +131,7 @@ impl ConsoleAuth {
 /// Nova's `_check_console_port`; not knowing is a failure of its own. Both open nothing.
 async fn check_port(
     compute: &Compute,
-    info: &ConnectInfo,
-    instance: &InstanceRow,
+    Found { info, port, instance }: &Found,
     deadline: Instant,
 ) -> Result<(), AuthorizeError> {
     let host = instance.host.as_deref().unwrap_or_default();
@@ -140,7 +139,7 @@ async fn check_port(
         instance_id: instance.id,
         instance_uuid: &info.instance_uuid,
         host,
-        port: info.port,
+        port: *port,
         console_type: info.console_type,
     };
     let begun = time::Instant::now();
@@ -156,8 +155,7 @@ async fn check_port(
         Ok(false) => {
             warn!(
                 instance_uuid = info.instance_uuid,
-                "refused a token: nova-compute on {host} says that port {} is not the instance's {} console",
-                info.port,
+                "refused a token: nova-compute on {host} says that port {port} is not the instance's {} console",
                 info.console_type.as_str()
             );
             Err(AuthorizeError::TokenInvalid)
@@ -173,7 +171,14 @@ async fn check_port(
 }
 
 /// What the rows say, before the port check.
-fn judge(rows: Rows) -> Result<(ConnectInfo, InstanceRow), AuthorizeError> {
+struct Found {
+    info: ConnectInfo,
+    /// As it stands in the row: Nova compares it as a text
+    port: i64,
+    instance: InstanceRow,
+}
+
+fn judge(rows: Rows) -> Result<Found, AuthorizeError> {
     // A deleted instance is an invalid token: `InstanceNotFound` becomes `InvalidToken` in Nova, too.
     let (Some(token), Some(instance)) = (rows.token, rows.instance) else {
         return Err(AuthorizeError::TokenInvalid);
@@ -181,7 +186,8 @@ fn judge(rows: Rows) -> Result<(ConnectInfo, InstanceRow), AuthorizeError> {
     if instance.host.as_ref().is_none_or(String::is_empty) {
         return Err(AuthorizeError::InstanceWithoutHost { instance_uuid: token.instance_uuid });
     }
-    Ok((connect_info(token)?, instance))
+    let port = token.port;
+    Ok(Found { info: connect_info(token)?, port, instance })
 }
 
 /// A row that Nova cannot have written opens nothing.
@@ -193,12 +199,14 @@ fn connect_info(token: TokenRow) -> Result<ConnectInfo, AuthorizeError> {
         );
         return Err(AuthorizeError::TokenInvalid);
     };
-    let Some(port) = u16::try_from(token.port).ok().filter(|port| *port != 0) else {
+    let port = usable_port(token.port);
+    // SPICE may listen for TLS alone. The column must not be empty: -1 is libvirt's word for no port.
+    let is_spice = matches!(console_type, ConsoleType::SpiceHtml5 | ConsoleType::SpiceDirect);
+    if port.is_none() && !(is_spice && matches!(token.port, -1 | 0)) {
         warn!(instance_uuid = ?token.instance_uuid, "a row of console_auth_tokens has port {}", token.port);
         return Err(AuthorizeError::TokenInvalid);
-    };
-    // libvirt writes -1 where there is none.
-    let tls_port = token.tls_port.and_then(|port| u16::try_from(port).ok()).filter(|port| *port != 0);
+    }
+    let tls_port = token.tls_port.and_then(usable_port);
     let texts = [Some(&token.host), token.internal_access_path.as_ref(), token.access_url_base.as_ref()];
     if texts.into_iter().flatten().any(|text| text.chars().nth(COLUMN_CHARS_MAX).is_some()) {
         warn!(instance_uuid = ?token.instance_uuid, "a row of console_auth_tokens has a text over its column's length");
@@ -214,6 +222,10 @@ fn connect_info(token: TokenRow) -> Result<ConnectInfo, AuthorizeError> {
         expires: token.expires,
         access_url_base: token.access_url_base,
     })
+}
+
+fn usable_port(port: i64) -> Option<u16> {
+    u16::try_from(port).ok().filter(|port| *port != 0)
 }
 
 fn shortened(text: &str) -> String {
@@ -242,12 +254,37 @@ mod tests {
 
     #[test]
     fn a_complete_row_becomes_connect_info() {
-        let (info, _) = judge(rows(|_| {})).unwrap();
+        let Found { info, port, .. } = judge(rows(|_| {})).unwrap();
         assert_eq!(
-            (info.console_type, info.host.as_str(), info.port),
-            (ConsoleType::NoVnc, "192.0.2.7", 5900)
+            (info.console_type, info.host.as_str(), info.port, port),
+            (ConsoleType::NoVnc, "192.0.2.7", Some(5900), 5900)
         );
         assert_eq!(info.expires, 2_000_000_000);
+    }
+
+    #[test]
+    fn spice_may_have_a_port_for_tls_alone() {
+        for (port, tls_port, expected) in [
+            (5900, Some(5901), (Some(5900), Some(5901))),
+            (-1, Some(5901), (None, Some(5901))),
+            (0, Some(5901), (None, Some(5901))),
+            (-1, Some(-1), (None, None)),
+            (5900, Some(-1), (Some(5900), None)),
+            (-1, Some(65_536), (None, None)),
+        ] {
+            let spice = |token: &mut TokenRow| {
+                (token.console_type, token.port, token.tls_port) = ("spice-html5".to_owned(), port, tls_port);
+            };
+            let found = judge(rows(spice)).unwrap();
+            assert_eq!((found.info.port, found.info.tls_port), expected);
+            assert_eq!(found.port, port, "what nova-compute is asked about");
+        }
+        for port in [-2, 65_536, i64::MIN] {
+            let spice = |token: &mut TokenRow| {
+                (token.console_type, token.port) = ("spice-html5".to_owned(), port);
+            };
+            assert!(matches!(judge(rows(spice)), Err(AuthorizeError::TokenInvalid)), "{port}");
+        }
     }
 
     #[test]

@@ -30,7 +30,9 @@ struct Row {
 impl Row {
     fn new(peer: SocketAddr, info: Admitted, since_unix_s: i64) -> Self {
         let instance_len = u16::try_from(info.instance_uuid.len()).unwrap_or(u16::MAX);
-        let text = format!("{}{}:{}", info.instance_uuid, info.host, info.port).into();
+        // A token's tls_port is known only where it is what was dialled.
+        let port = info.port_to_dial(true).unwrap_or_default();
+        let text = format!("{}{}:{port}", info.instance_uuid, info.host).into();
         let console_type = info.console_type;
         Self { peer, since_unix_s, text, instance_len, console_type, _place: info.into_place() }
     }
@@ -113,7 +115,7 @@ mod tests {
         let info = Admitted::boxed(ConnectInfo {
             console_type: ConsoleType::NoVnc,
             host: "192.0.2.5".to_owned(),
-            port: 5900,
+            port: Some(5900),
             tls_port: None,
             internal_access_path: Some("secret-path".to_owned()),
             instance_uuid: instance.to_owned(),

@@ -163,6 +163,6 @@ fn described(info: &ConnectInfo) -> String {
         quoted(Some(&info.host)),
         info.instance_uuid.escape_debug(),
         quoted(info.internal_access_path.as_ref().map(|_| "***")),
-        info.port,
+        info.port.map_or(-1, i32::from),
     )
 }

@@ -28,6 +28,7 @@ use crate::proto::rfb::Negotiation;
 pub(super) struct Connecting {
     upgraded: Upgraded,
     info: Box<Admitted>,
+    port: u16,
     remaining: std::vec::IntoIter<SocketAddr>,
     since: Instant,
     /// When the first address was dialled
@@ -40,8 +41,13 @@ impl Connecting {
         let deadline = cx.now + duration(cx.settings.limits.connect_timeout_ms);
         let remaining = Vec::new().into_iter();
         let (since, dialled) = (cx.now, cx.now);
-        let connecting = Self { upgraded, info, remaining, since, dialled, deadline };
-        let (host, port) = (&connecting.info.host, connecting.port(cx));
+        let under_tls = cx.settings.compute_tls.whole;
+        let Some(port) = info.port_to_dial(under_tls) else {
+            let reason = CloseReason::Refused(Refusal::NoPort { under_tls });
+            return closing::close(cx, upgraded.tenant, None, reason, out);
+        };
+        let connecting = Self { upgraded, info, port, remaining, since, dialled, deadline };
+        let host = &connecting.info.host;
         if let Ok(address) = host.parse() {
             // Needs nobody's help.
             return connecting.resolved(cx, vec![SocketAddr::new(address, port)], out);
@@ -80,12 +86,6 @@ impl Connecting {
         self.dial(cx, io::Error::from(io::ErrorKind::AddrNotAvailable), out)
     }
 
-    /// Where the console listens. SPICE has a port of its own for TLS, and says so in the token from Nova 31 on.
-    fn port(&self, cx: &Context) -> u16 {
-        let tls_port = self.info.tls_port.filter(|_| cx.settings.compute_tls.whole);
-        tls_port.unwrap_or(self.info.port)
-    }
-
     /// Tries the next address. `last` is what the one before said, or that there is none at all. An address
     /// gets its share of the time that is left: one that swallows everything must not use up the others'.
     fn dial(mut self, cx: &Context, last: io::Error, out: &mut Outbox) -> Phase {
@@ -93,7 +93,7 @@ impl Connecting {
         let Some(address) = self.remaining.next() else {
             return self.refuse(cx, Refusal::Unreachable(last), out);
         };
-        numbered!(info, cx, "connecting to: {}:{}", self.info.host.escape_debug(), self.port(cx));
+        numbered!(info, cx, "connecting to: {}:{}", self.info.host.escape_debug(), self.port);
         let within = self.deadline.saturating_duration_since(cx.now) / shares.max(1);
         out.push(Output::Connect { address, within });
         Phase::Connecting(Box::new(self))

@@ -66,6 +66,12 @@ pub enum Refusal {
     /// The page that opened the connection may not.
     #[error(transparent)]
     Origin(OriginError),
+    /// The token has no port that this program may speak to.
+    #[error("{}", no_port(*under_tls))]
+    NoPort {
+        /// Whether it speaks TLS to compute nodes
+        under_tls: bool,
+    },
     /// The compute node's name could not be resolved.
     #[error("the compute node's name could not be resolved: {0}")]
     Resolve(String),
@@ -114,6 +120,14 @@ impl ComputeTlsError {
     }
 }
 
+fn no_port(under_tls: bool) -> &'static str {
+    if under_tls {
+        "the console has no port: its token has port -1 and no tls_port"
+    } else {
+        "the console listens for TLS alone: its token has port -1, and [consolegate] spice_tls is off"
+    }
+}
+
 /// As `str` of Python's OSError, which Nova logs: `[Errno 111] Connection refused`.
 fn errno(error: &io::Error) -> String {
     let text = error.to_string();
@@ -147,6 +161,7 @@ impl Refusal {
             },
             Self::ConsoleType { .. } => Rejection::ConsoleType,
             Self::Origin(_) => Rejection::Origin,
+            Self::NoPort { .. } => Rejection::NoPort,
             Self::Resolve(_) => Rejection::Resolve,
             Self::Unreachable(_) => Rejection::Unreachable,
             Self::ComputeTls(_) => Rejection::ComputeTls,

@@ -109,6 +109,8 @@ label! {
         ConsoleType = "console_type",
         /// The page may not open consoles
         Origin = "origin",
+        /// The token has no port that this program may speak to
+        NoPort = "no_port",
         /// The compute node's name has no address
         Resolve = "resolve",
         /// The compute node took no connection

@@ -159,13 +159,13 @@ class World:
             return self.mint(*arguments, **how)
 
     def mint(self, kind, port, *, base="", ttl=600, path=None, instance="good", console_type=None,
-              host="127.0.0.1"):
+              host="127.0.0.1", tls_port=None):
         """A token for a console of `kind` on `port`, as nova-compute mints it. `base` None leaves it NULL."""
         if instance == "deleted":
             self.instances[instance] = self.instance(COMPUTE_HOST)
         fields = {"console_type": console_type or CONSOLE_TYPES[kind], "host": host, "port": port,
                   "internal_access_path": path, "instance_uuid": self.instances[instance],
-                  "access_url_base": base or BASES[kind]}
+                  "access_url_base": base or BASES[kind], "tls_port": tls_port}
         token = objects.ConsoleAuthToken(context=self.context(), **fields)
         token.authorize(ttl)
         self.secrets |= {token.token, hashlib.sha256(token.token.encode()).hexdigest()}

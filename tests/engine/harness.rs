@@ -201,7 +201,7 @@ impl Authorizer for Everybody {
             Question::Authorize { .. } => Input::Authorized(Admitted::boxed(ConnectInfo {
                 console_type: ConsoleType::Serial,
                 host: "compute.example".to_owned(),
-                port: self.0[0].port(),
+                port: Some(self.0[0].port()),
                 tls_port: None,
                 internal_access_path: None,
                 instance_uuid: String::new(),

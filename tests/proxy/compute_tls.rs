@@ -26,6 +26,8 @@ on_both_engines! {
     spice_is_spoken_on_the_port_for_tls_and_nothing_of_it_is_clear_on_the_wire,
     spice_servers_that_are_not_to_be_trusted_are_refused,
     the_plain_port_of_spice_is_never_spoken_to_in_the_clear,
+    spice_that_listens_for_tls_alone_needs_spice_tls,
+    spice_whose_plain_port_wants_tls_says_so_to_the_tenant_and_is_spoken_to_with_spice_tls,
     without_authorities_both_are_refused,
 }
 
@@ -50,11 +52,12 @@ fn open_serial(program: &Program, port: u16) -> Client {
     Client::upgrade(program.address, &format!("/?token={token}"), &[])
 }
 
-/// A SPICE channel whose token has both ports.
-fn open_spice(program: &Program, plain: u16, tls_port: Option<u16>) -> Client {
+/// A SPICE channel whose token has these ports.
+fn open_spice(program: &Program, plain: impl Into<Option<u16>>, tls_port: Option<u16>) -> Client {
+    let plain = plain.into().map_or("-1".to_owned(), |port| port.to_string());
     let tls_port = tls_port.map(|port| port.to_string());
     let more: Vec<_> = tls_port.iter().flat_map(|port| ["--tls-port", port]).collect();
-    let token = program.token_with("spice-html5", plain, 600, &more);
+    let token = program.token_at("spice-html5", &plain, 600, &more);
     Client::upgrade(program.address, &format!("/?token={token}"), &[])
 }
 
@@ -232,6 +235,25 @@ const LINK: &[u8] =
     b"REDQ\x02\0\0\0\x02\0\0\0\x1a\0\0\0\0\0\0\0\x01\0\x01\0\0\0\x01\0\0\0\x12\0\0\0\x09\0\0\0\x04\0\0\0";
 const LINKED: &[u8] = b"REDQ\x02\0\0\0\x02\0\0\0\xba\0\0\0\0\0\0\0";
 
+/// Links the main channel. QEMU answers that it is linked.
+fn link_main_channel(client: &mut Client) {
+    client.frame(2, LINK);
+    // Header and reply: SpiceLinkHeader says 0xba bytes behind its 16.
+    let answer = read_bytes(client, 16 + 0xba);
+    assert_eq!(answer[..LINKED.len()], *LINKED, "no error");
+}
+
+/// At least `len` bytes of what the compute node says.
+fn read_bytes(client: &mut Client, len: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while bytes.len() < len {
+        let (opcode, payload) = client.read_frame();
+        assert_eq!(opcode, 0x82);
+        bytes.extend(payload);
+    }
+    bytes
+}
+
 fn spice_is_spoken_on_the_port_for_tls_and_nothing_of_it_is_clear_on_the_wire(engine: &str) {
     let pki = Pki::new();
     let (guest, plain) = Guest::spice(pki.ours.folder());
@@ -239,15 +261,7 @@ fn spice_is_spoken_on_the_port_for_tls_and_nothing_of_it_is_clear_on_the_wire(en
         let program = spice(engine, &pki.options(&pki.ours, client));
         let (port, wire) = wiretap(guest.port, b"");
         let mut client = open_spice(&program, plain, Some(port));
-        client.frame(2, LINK);
-        let mut answer = Vec::new();
-        // Header and reply: SpiceLinkHeader says 0xba bytes behind its 16.
-        while answer.len() < 16 + 0xba {
-            let (opcode, payload) = client.read_frame();
-            assert_eq!(opcode, 0x82);
-            answer.extend(payload);
-        }
-        assert_eq!(answer[..LINKED.len()], *LINKED, "no error");
+        link_main_channel(&mut client);
         leave(&mut client);
         let wire = wire.join().unwrap();
         assert_tls(&wire.from_proxy);
@@ -283,6 +297,50 @@ fn the_plain_port_of_spice_is_never_spoken_to_in_the_clear(engine: &str) {
     let said = "TLS with compute failed: received corrupt message";
     see_it_refused(&program, &mut client, "tls", said);
     assert_tls(&wire.join().unwrap().from_proxy);
+}
+
+fn spice_that_listens_for_tls_alone_needs_spice_tls(engine: &str) {
+    let pki = Pki::new();
+    let guest = Guest::spice_for_tls_alone(pki.ours.folder());
+    let extra = pki.options(&pki.ours, None);
+    let program = spice(engine, &extra);
+    let (port, wire) = wiretap(guest.port, b"");
+    let mut client = open_spice(&program, None, Some(port));
+    link_main_channel(&mut client);
+    leave(&mut client);
+    let wire = wire.join().unwrap();
+    assert_tls(&wire.from_proxy);
+    assert_tls(&wire.from_guest);
+    program.wait_for_log("port=-1,token='***'");
+    program.wait_for_log(&format!("connecting to: 127.0.0.1:{port}"));
+    program.wait_for_log(&format!(": 127.0.0.1:{port}: Websocket client or target closed"));
+
+    let program = start(engine, "nova-spicehtml5proxy", "", &extra);
+    let mut client = open_spice(&program, None, Some(guest.port));
+    assert_eq!(client.rest(), (vec![0x88, 0], End::Fin));
+    program.wait_for_log(
+        "handler exception: the console listens for TLS alone: its token has port -1, and [consolegate] \
+         spice_tls is off",
+    );
+    assert_eq!(admin::counted(&program, "rejected"), ["{reason=\"no_port\"} 1"]);
+    assert!(!program.log().contains("connecting to: "), "nothing is contacted");
+}
+
+fn spice_whose_plain_port_wants_tls_says_so_to_the_tenant_and_is_spoken_to_with_spice_tls(engine: &str) {
+    // `enum SpiceLinkErr` of spice/error_codes.h
+    const NEED_SECURED: [u8; 4] = [5, 0, 0, 0];
+    let pki = Pki::new();
+    let (guest, plain) = Guest::spice_with_secure_channels(pki.ours.folder());
+    let extra = pki.options(&pki.ours, None);
+    let program = spice(engine, &extra);
+    let mut client = open_spice(&program, plain, Some(guest.port));
+    link_main_channel(&mut client);
+    leave(&mut client);
+
+    let program = start(engine, "nova-spicehtml5proxy", "", &extra);
+    let mut client = open_spice(&program, plain, Some(guest.port));
+    client.frame(2, LINK);
+    assert_eq!(read_bytes(&mut client, 20)[16..20], NEED_SECURED, "in the clear");
 }
 
 fn without_authorities_both_are_refused(engine: &str) {

@@ -94,12 +94,28 @@ impl Guest {
     /// Stopped at its first instruction, with a SPICE server for plain connections, whose port is given, and one
     /// for TLS.
     pub(crate) fn spice(folder: &Path) -> (Self, u16) {
-        let (plain, port) = (program::free_port(), program::free_port());
-        let server = format!(
-            "addr=127.0.0.1,port={plain},tls-port={port},x509-dir={},disable-ticketing=on",
-            folder.display()
-        );
-        (Self::run(folder, port, None, &["-vga", "qxl", "-S", "-spice", &server]).listening(), plain)
+        let plain = program::free_port();
+        (Self::spice_server(folder, &format!("port={plain}")), plain)
+    }
+
+    /// The same as libvirt starts it for Nova's `[spice] require_secure`: what comes to the plain port is refused.
+    pub(crate) fn spice_with_secure_channels(folder: &Path) -> (Self, u16) {
+        let plain = program::free_port();
+        let channels = ["main", "display", "inputs", "cursor", "playback", "record", "smartcard", "usbredir"];
+        let secure: String = channels.map(|name| format!(",tls-channel={name}")).concat();
+        (Self::spice_server(folder, &format!("port={plain}{secure}")), plain)
+    }
+
+    /// The same without a plain port, as libvirt starts it for `defaultMode="secure"`.
+    pub(crate) fn spice_for_tls_alone(folder: &Path) -> Self {
+        Self::spice_server(folder, "tls-channel=default")
+    }
+
+    fn spice_server(folder: &Path, more: &str) -> Self {
+        let port = program::free_port();
+        let dir = folder.display();
+        let server = format!("addr=127.0.0.1,tls-port={port},x509-dir={dir},disable-ticketing=on,{more}");
+        Self::run(folder, port, None, &["-vga", "qxl", "-S", "-spice", &server]).listening()
     }
 
     fn run(folder: &Path, port: u16, credentials: Option<&str>, arguments: &[&str]) -> Self {

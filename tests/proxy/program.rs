@@ -192,7 +192,12 @@ impl Program {
 
     /// The same with further arguments of the token tool.
     pub(crate) fn token_with(&self, console_type: &str, port: u16, ttl: u32, more: &[&str]) -> String {
-        let (port, ttl) = (port.to_string(), ttl.to_string());
+        self.token_at(console_type, &port.to_string(), ttl, more)
+    }
+
+    /// The same for a `port` that may be none.
+    pub(crate) fn token_at(&self, console_type: &str, port: &str, ttl: u32, more: &[&str]) -> String {
+        let ttl = ttl.to_string();
         let base_url = format!("http://{}/vnc_lite.html", self.address);
         let usual = [
             "create",
@@ -201,7 +206,7 @@ impl Program {
             "--host",
             "127.0.0.1",
             "--port",
-            &port,
+            port,
             "--instance",
             INSTANCE,
             "--ttl",

@@ -125,7 +125,7 @@ impl SimAuthorizer {
             Question::Authorize { .. } => Input::Authorized(Admitted::boxed(ConnectInfo {
                 console_type: known.console_type,
                 host: format!("compute-{}", asked.tenant),
-                port: 5900,
+                port: Some(5900),
                 tls_port: None,
                 internal_access_path: known.tunnel.then(|| "/console".to_owned()),
                 instance_uuid: "00000000-0000-0000-0000-000000000000".to_owned(),

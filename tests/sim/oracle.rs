@@ -379,7 +379,7 @@ fn is_plausible(conn: &Conn, reason: &CloseReason) -> bool {
         CloseReason::Refused(refusal) => match refusal {
             Refusal::Authorize(_) => had(Fault::ControlFails) || had(Fault::ControlSilent),
             Refusal::ConsoleType { .. } => true,
-            Refusal::Origin(_) => false,
+            Refusal::Origin(_) | Refusal::NoPort { .. } => false,
             Refusal::Resolve(_) => had(Fault::ControlFails),
             Refusal::Unreachable(_) => {
                 had(Fault::ControlSilent) || had(Fault::ConnectRefused) || had(Fault::ConnectHangs)

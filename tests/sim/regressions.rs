@@ -46,7 +46,7 @@ impl Driven {
         self.handle(Input::Authorized(Admitted::boxed(ConnectInfo {
             console_type: self.settings.console_type,
             host: "compute".to_owned(),
-            port: 5900,
+            port: Some(5900),
             tls_port: None,
             internal_access_path: None,
             instance_uuid: String::new(),

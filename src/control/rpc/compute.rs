@@ -41,8 +41,8 @@ pub struct PortQuestion<'a> {
     pub instance_uuid: &'a str,
     /// `instances.host`: the service to ask, not the hypervisor's node
     pub host: &'a str,
-    /// The token's port
-    pub port: u16,
+    /// The token's port, -1 where there is none
+    pub port: i64,
     /// The token's console type
     pub console_type: ConsoleType,
 }

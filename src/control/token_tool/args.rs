@@ -24,7 +24,8 @@ create prints the access URL, which holds the token. The token itself is stored 
   --ttl SECONDS     lifetime, 600 unless given; with 0 the token is expired at once
   --token UUID      use this token instead of a random one
   --base-url URL    the page the token is for, instead of the default of its type
-  --tls-port PORT   where SPICE listens for TLS; for tables of Nova 31 and later
+  --tls-port PORT   where SPICE listens for TLS; for tables of Nova 31 and later. --port may be -1
+                    then: it listens nowhere else
   --internal-access-path PATH
                     asked for with CONNECT before the console starts
   --init            first make the tables console_auth_tokens and instances, and the row of the
@@ -53,7 +54,7 @@ pub(super) enum Command {
 pub(super) struct Create {
     pub(super) console_type: ConsoleType,
     pub(super) host: String,
-    pub(super) port: u16,
+    pub(super) port: Option<u16>,
     pub(super) instance_uuid: String,
     pub(super) ttl_s: u32,
     pub(super) token: Option<ConsoleToken>,
@@ -106,11 +107,15 @@ fn create(options: &mut Options) -> Result<Command, String> {
         text.parse().ok().filter(|port| *port != 0).ok_or(format!("{name}: expected 1 to 65535"))
     };
     let port = options.required("--port")?;
+    let tls_port = options.value("--tls-port").map(|port| port_of("--tls-port", &port)).transpose()?;
     let create = Create {
         console_type,
         host: column("--host", options.required("--host")?)?,
-        port: port_of("--port", &port)?,
-        tls_port: options.value("--tls-port").map(|port| port_of("--tls-port", &port)).transpose()?,
+        port: match (port.as_str(), tls_port) {
+            ("-1", Some(_)) => None,
+            _ => Some(port_of("--port", &port)?),
+        },
+        tls_port,
         instance_uuid: uuid("--instance", options.required("--instance")?)?.to_lowercase(),
         ttl_s: match options.value("--ttl") {
             Some(ttl) => ttl.parse().map_err(|_| "--ttl: expected a number of seconds")?,
@@ -239,8 +244,16 @@ mod tests {
         let line =
             "create --database=sqlite:////x --type novnc --host h --port 5900 --instance UUID --token=UUID";
         let Ok(Command::Create { database, create }) = parse_line(line) else { panic!("{line}") };
-        assert_eq!((database.as_str(), create.port, create.ttl_s), ("sqlite:////x", 5900, 600));
+        assert_eq!((database.as_str(), create.port, create.ttl_s), ("sqlite:////x", Some(5900), 600));
         assert_eq!(create.token, Some(ConsoleToken::new(UUID)));
+    }
+
+    #[test]
+    fn without_a_port_there_is_one_for_tls() {
+        let line =
+            "create --database x --type spice-html5 --host h --port -1 --tls-port 5901 --instance UUID";
+        let Ok(Command::Create { create, .. }) = parse_line(line) else { panic!("{line}") };
+        assert_eq!((create.port, create.tls_port), (None, Some(5901)));
     }
 
     #[test]
@@ -257,6 +270,7 @@ mod tests {
             ("revoke --database x --expired --instance UUID", "expected one of"),
             ("create --database x --type vnc", "--type: unknown type \"vnc\""),
             ("create --database x --type novnc --host h --port 0", "--port: expected 1 to 65535"),
+            ("create --database x --type spice-html5 --host h --port -1", "--port: expected 1 to 65535"),
             (
                 "create --database x --type novnc --host h --port 1 --instance 12",
                 "--instance: expected a UUID",

@@ -20,7 +20,7 @@ pub(super) struct NewToken {
     pub(super) hash: TokenHash,
     pub(super) console_type: ConsoleType,
     pub(super) host: String,
-    pub(super) port: u16,
+    pub(super) port: Option<u16>,
     /// Tables before Nova 31 take none
     pub(super) tls_port: Option<u16>,
     pub(super) internal_access_path: Option<String>,
@@ -81,7 +81,7 @@ impl Store {
             Argument::Text(&hash),
             Argument::Text(token.console_type.as_str()),
             Argument::Text(&token.host),
-            Argument::Integer(i64::from(token.port)),
+            Argument::Integer(token.port.map_or(-1, i64::from)),
             Argument::OptionalText(token.internal_access_path.as_deref()),
             Argument::Text(&token.instance_uuid),
             Argument::Integer(token.expires),

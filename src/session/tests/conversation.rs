@@ -38,7 +38,7 @@ pub(super) fn connect_info(console_type: ConsoleType) -> ConnectInfo {
     ConnectInfo {
         console_type,
         host: "compute-1.example".to_owned(),
-        port: COMPUTE.1,
+        port: Some(COMPUTE.1),
         tls_port: None,
         internal_access_path: None,
         instance_uuid: "2f4d3a55-0000-4000-8000-000000000001".to_owned(),

@@ -95,13 +95,17 @@ fn the_path_of_the_token_is_asked_for_inside_tls() {
 
 #[test]
 fn the_port_for_tls_is_dialled_where_the_token_has_one_and_tls_is_wanted() {
-    for (whole, tls_port, dialled) in
-        [(true, Some(5901), 5901), (true, None, 5900), (false, Some(5901), 5900)]
-    {
+    let plain = Some(5900);
+    for (whole, port, tls_port, dialled) in [
+        (true, plain, Some(5901), 5901),
+        (true, plain, None, 5900),
+        (false, plain, Some(5901), 5900),
+        (true, None, Some(5901), 5901),
+    ] {
         let (mut settings, _) = trusted(&version::TLS13);
         settings.compute_tls.whole = whole;
         let mut driver = Driver::authorizing(settings);
-        let info = ConnectInfo { tls_port, ..connect_info(ConsoleType::Serial) };
+        let info = ConnectInfo { port, tls_port, ..connect_info(ConsoleType::Serial) };
         driver.answer(Input::Authorized(Admitted::boxed(info)));
         let Question::Resolve { port, .. } = driver.take_question() else { panic!() };
         assert_eq!(port, dialled, "{whole} {tls_port:?}");

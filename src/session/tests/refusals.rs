@@ -64,6 +64,11 @@ fn authorization_is_overloaded(driver: &mut Driver) {
     driver.answer(Input::Failed(Failure::Overloaded(Overloaded)));
 }
 
+fn port_is_for_tls_alone(driver: &mut Driver) {
+    let info = ConnectInfo { port: None, tls_port: Some(5901), ..connect_info(driver.settings.console_type) };
+    driver.answer(Input::Authorized(Admitted::boxed(info)));
+}
+
 fn resolution_fails(driver: &mut Driver) {
     driver.authorized();
     driver.answer(Input::Failed(Failure::Resolve("no such host".to_owned())));
@@ -144,6 +149,7 @@ const COURSES: &[(&str, Course)] = &[
     ("database down", database_is_down),
     ("lookup timed out", lookup_times_out),
     ("authorization overloaded", authorization_is_overloaded),
+    ("no port but for TLS", port_is_for_tls_alone),
     ("resolution failed", resolution_fails),
     ("resolution overloaded", resolution_is_overloaded),
     ("no address", resolution_finds_nothing),

@@ -139,6 +139,11 @@ def target_that_is_not_there(side):
     return visit(side, token=side.world.token("serial", port), log=True)
 
 
+@case(differs={**REFUSED, "reason": D("D80", "[Errno -8] Servname not supported for ai_socktype", ANY)})
+def of_a_spice_console_that_listens_for_tls_alone(side):
+    return visit(side, kind="spice", token=side.world.token("spice", -1, tls_port=5901), log=True)
+
+
 @case(differs={
     "frames": D("D20", ['hellosecond'], ['hellofirstsecond']),
     "node": D("D20", ['second'], ['firstsecond']),
