@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::fmt::{self, Write as _};
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, Once, PoisonError};
 
 use consolegate::console::ConsoleToken;
@@ -116,8 +117,11 @@ pub(crate) fn assert_directory_silent(directory: &Path) {
     }
 }
 
-/// Everything that was traced in this process since [`watch`].
-static TRACED: Mutex<String> = Mutex::new(String::new());
+/// Everything that was traced in this process since [`watch_and_keep`].
+static TRACED: Mutex<Option<String>> = Mutex::new(None);
+
+/// How many events were looked at.
+static EVENTS: AtomicU64 = AtomicU64::new(0);
 
 /// From now on every event of this process, down to traces, goes through [`assert_silent`].
 pub(crate) fn watch() {
@@ -125,9 +129,20 @@ pub(crate) fn watch() {
     ONCE.call_once(|| tracing::subscriber::set_global_default(Watching).unwrap());
 }
 
-/// What was traced since [`watch`], a field a line.
+/// [`watch`], for a process whose traces are few enough for [`traced`].
+pub(crate) fn watch_and_keep() {
+    TRACED.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default();
+    watch();
+}
+
+/// What was traced since [`watch_and_keep`], a field a line.
 pub(crate) fn traced() -> String {
-    TRACED.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    TRACED.lock().unwrap_or_else(PoisonError::into_inner).clone().unwrap_or_default()
+}
+
+/// How many events [`watch`] has looked at: none, and its silence says nothing.
+pub(crate) fn events() -> u64 {
+    EVENTS.load(Ordering::Relaxed)
 }
 
 struct Watching;
@@ -145,6 +160,7 @@ impl Subscriber for Watching {
     }
     fn record_follows_from(&self, _: &Id, _: &Id) {}
     fn event(&self, event: &Event<'_>) {
+        EVENTS.fetch_add(1, Ordering::Relaxed);
         event.record(&mut Fields);
     }
     fn enter(&self, _: &Id) {}
@@ -156,7 +172,9 @@ struct Fields;
 impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         let line = format!("{field}={value:?}");
-        let _ = writeln!(TRACED.lock().unwrap_or_else(PoisonError::into_inner), "{line}");
+        if let Some(traced) = TRACED.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            let _ = writeln!(traced, "{line}");
+        }
         assert_silent("an event", line.as_bytes());
     }
 }

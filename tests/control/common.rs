@@ -35,7 +35,7 @@ impl Scratch {
         let name = format!("consolegate-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(name);
         fs::create_dir_all(&path).unwrap();
-        secrets::watch();
+        secrets::watch_and_keep();
         Self(path)
     }
 

@@ -25,6 +25,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// The name of a worker's thread.
 pub(crate) const WORKER: &str = "worker";
 
+/// The token of every client.
+pub(crate) const TARGET: &str = "/?token=e6910e5e-70c0-4e11-9a55-5ec2e7ab1e00";
+
 /// A worker that serves serial consoles of one compute node to everybody.
 pub(crate) struct Proxy {
     pub(crate) address: SocketAddr,
@@ -67,6 +70,7 @@ impl Proxy {
         addresses: &[SocketAddr],
         prepare: impl FnOnce(&mut Settings),
     ) -> Self {
+        super::before_start();
         let compute = addresses[0];
         let mut settings = Settings::for_console(ConsoleType::Serial);
         settings.limits.sessions_max = 2_000;
@@ -104,7 +108,7 @@ impl Proxy {
 
     /// Opens a console and reads the 101.
     pub(crate) fn open(&self) -> Client {
-        Client::upgrade(self.address, "/?token=any", &[])
+        Client::upgrade(self.address, TARGET, &[])
     }
 
     /// Keeps the worker from turning for as long as the guard lives.

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use super::client::request;
-use super::harness::{Proxy, echo};
+use super::harness::{Proxy, TARGET, echo};
 
 on_both_engines! {
     connections_beyond_the_limit_wait_for_a_slot,
@@ -20,7 +20,7 @@ fn connections_beyond_the_limit_wait_for_a_slot(engine: &str) {
         let mut waiting: Vec<_> = (0..SLOTS)
             .map(|_| {
                 let mut client = super::client::Client::connect(proxy.address);
-                client.send(request("/?token=any", &[]).as_bytes());
+                client.send(request(TARGET, &[]).as_bytes());
                 client
             })
             .collect();

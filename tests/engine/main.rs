@@ -15,4 +15,27 @@ mod connects;
 mod harness;
 mod limits;
 mod pressure;
+#[path = "../common/secrets.rs"]
+#[allow(dead_code, reason = "shared with tests that use the rest")]
+mod secrets;
 mod storms;
+
+/// Whatever a worker traces from now on is looked at.
+fn before_start() {
+    secrets::issue_token(harness::TARGET.trim_start_matches("/?token="));
+    secrets::watch();
+}
+
+on_both_engines! {
+    what_a_worker_traces_is_looked_at,
+}
+
+fn what_a_worker_traces_is_looked_at(engine: &str) {
+    let proxy = harness::Proxy::start(engine, harness::echo(), |_| ());
+    let before = secrets::events();
+    drop(proxy.open());
+    proxy.end();
+    assert!(secrets::events() > before + 3, "too few events of a session: {}", secrets::events() - before);
+    let shows = std::thread::spawn(|| tracing::trace!("looked up {}", harness::TARGET));
+    shows.join().expect_err("a token was traced");
+}

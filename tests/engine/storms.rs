@@ -8,7 +8,7 @@ use std::time::Duration;
 use nix::sys::socket::{setsockopt, sockopt};
 
 use super::client::{End, masked, request};
-use super::harness::{Proxy, echo};
+use super::harness::{Proxy, TARGET, echo};
 
 on_both_engines! {
     thousands_of_short_connections_leave_nothing_behind,
@@ -37,7 +37,7 @@ fn one(proxy: &Proxy, number: usize) {
         3 => {
             // The upgrade, the connect and the first bytes meet the reset somewhere.
             let mut stream = connect();
-            let _ = stream.write_all(request("/?token=any", &[]).as_bytes());
+            let _ = stream.write_all(request(TARGET, &[]).as_bytes());
             if number % 16 == 3 {
                 thread::sleep(Duration::from_micros((number % 700) as u64));
             }

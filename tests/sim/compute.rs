@@ -44,7 +44,8 @@ pub(crate) struct Compute {
     pub(crate) went_astray: bool,
 }
 
-pub(crate) const CONNECT_REQUEST: &[u8] = b"CONNECT /console HTTP/1.1\r\n\r\n";
+/// For `control::ACCESS_PATH`.
+pub(crate) const CONNECT_REQUEST: &[u8] = b"CONNECT /console?ref=OpaqueRef:3f5a-session HTTP/1.1\r\n\r\n";
 pub(crate) const VERSION: &[u8] = b"RFB 003.008\n";
 /// `VeNCrypt`, its version, and `X509None`.
 pub(crate) const VENCRYPT: &[u8] = b"\x13\0\x02\0\0\x01\x04";

@@ -13,6 +13,7 @@ use consolegate::session::{
 };
 
 use crate::notices::Notices;
+use crate::secrets;
 
 /// How one kind of question of one tenant is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,8 +70,14 @@ struct SimFile {
 const PIECE: usize = 700;
 
 pub(crate) fn token(tenant: usize) -> String {
-    format!("token-{tenant}")
+    format!("70ce4a11-5e55-4000-8000-{tenant:012}")
 }
+
+/// What else a tenant sends that no log may show.
+pub(crate) const COOKIE: &str = "0123-session-cookie-of-the-dashboard";
+
+/// Where a console is behind its proxy: as good as a token, there.
+const ACCESS_PATH: &str = "/console?ref=OpaqueRef:3f5a-session";
 
 pub(crate) fn file_bytes(offset: usize, len: usize) -> Vec<u8> {
     (offset..offset + len).map(|at| u8::try_from(at * 31 % 251).unwrap()).collect()
@@ -78,6 +85,9 @@ pub(crate) fn file_bytes(offset: usize, len: usize) -> Vec<u8> {
 
 impl SimAuthorizer {
     pub(crate) fn new(known: Vec<Known>) -> Arc<Self> {
+        (0..known.len()).for_each(|tenant| secrets::issue_token(&token(tenant)));
+        [COOKIE, ACCESS_PATH].into_iter().for_each(secrets::issue);
+        secrets::watch();
         let tokens = (0..known.len()).map(|i| (ConsoleToken::new(token(i)).hash().0, i)).collect();
         Arc::new(Self { known, tokens, ..Self::default() })
     }
@@ -127,7 +137,7 @@ impl SimAuthorizer {
                 host: format!("compute-{}", asked.tenant),
                 port: Some(5900),
                 tls_port: None,
-                internal_access_path: known.tunnel.then(|| "/console".to_owned()),
+                internal_access_path: known.tunnel.then(|| ACCESS_PATH.to_owned()),
                 instance_uuid: "00000000-0000-0000-0000-000000000000".to_owned(),
                 expires: 0,
                 access_url_base: None,

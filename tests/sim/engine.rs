@@ -538,7 +538,7 @@ impl SimEngine {
         let writes = &mut conn.operations[side as usize].writes;
         let done = write.done(side);
         match self.planted {
-            Some(bug) if side == Side::Tenant && conn.tenant.seen.upgraded => {
+            Some(bug) if bug != Bug::RequestTraced && side == Side::Tenant && conn.tenant.seen.upgraded => {
                 if bug.start_write(writes, write) {
                     conn.complete(done, self.now, &mut self.rng);
                 }

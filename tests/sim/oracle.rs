@@ -7,6 +7,8 @@
 //! | L2 | what a session holds is bounded, and reading goes on when there is room again |
 //! | L3 | every phase ends in time; at the end no session, slot or operation is left |
 //! | L4 | each end is a row of the table in `session/closing.rs` |
+//! | S1 | nothing that is traced shows a token, a cookie or where a console is behind its proxy |
+//! | panic | nothing panics |
 //! | R1 | nothing of the tenant's reaches a VNC compute node before its `SecurityResult` 0 |
 
 use std::time::Duration;

@@ -6,7 +6,7 @@ use consolegate::console::ConsoleType;
 use consolegate::session::Settings;
 
 use crate::compute::{Compute, Nature};
-use crate::control::{Answer, Known, token};
+use crate::control::{Answer, COOKIE, Known, token};
 use crate::coverage::{FAULTS, Fault, PHASES, PLAIN_PHASES, meaningless};
 use crate::frames::Frame;
 use crate::prng::Prng;
@@ -202,7 +202,8 @@ fn request_files(acts: &mut Vec<Act>, files: &mut Vec<usize>, index: usize, rng:
 fn open_console(acts: &mut Vec<Act>, index: usize, rfb: bool, chooses_none: bool, rng: &mut Prng) {
     let head = format!(
         "GET /?token={} HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n",
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\
+         Cookie: sessionid={COOKIE}\r\n\r\n",
         token(index)
     );
     acts.push(Act::Send(head.into_bytes()));

@@ -1,4 +1,4 @@
-//! Four bugs of a relay, planted between the real sessions and the engine: what a session with that bug
+//! Four bugs of a relay and one of a log, planted between the real sessions and the engine: what a session with that bug
 //! would do is done to its inputs and outputs, so the product needs no switch for them.
 
 use std::collections::VecDeque;
@@ -19,14 +19,19 @@ pub(crate) enum Bug {
     FinBeforeFlush,
     /// The relay turns to splicing while copied bytes are queued
     SpliceOvertakes,
+    /// A request is traced as it came
+    RequestTraced,
 }
 
-pub(crate) const BUGS: [Bug; 4] =
-    [Bug::ResidueLost, Bug::FrameOvertakes, Bug::FinBeforeFlush, Bug::SpliceOvertakes];
+pub(crate) const BUGS: [Bug; 5] =
+    [Bug::ResidueLost, Bug::FrameOvertakes, Bug::FinBeforeFlush, Bug::SpliceOvertakes, Bug::RequestTraced];
 
 impl Bug {
-    /// Drops what came in one read with the head that ends a phase.
+    /// Traces a request, or drops what came in one read with the head that ends a phase.
     pub(crate) fn corrupt(self, phase: &str, input: &mut Input) {
+        if let (Self::RequestTraced, "request", Input::Received { chunk, .. }) = (self, phase, &*input) {
+            tracing::trace!("received {}", chunk.bytes().escape_ascii());
+        }
         if self != Self::ResidueLost {
             return;
         }
@@ -43,10 +48,14 @@ impl Bug {
         }
     }
 
-    /// A splice that overtakes must show in the bytes; that its session does not wait for its last frame is
-    /// another bug's sign.
+    /// Bytes and ends are what a relay's bugs show in. A splice that overtakes must show in the bytes; that its
+    /// session does not wait for its last frame is another bug's sign.
     pub(crate) fn is_shown_by(self, violation: &Violation) -> bool {
-        self != Self::SpliceOvertakes || violation.text.ends_with("is another one")
+        match self {
+            Self::RequestTraced => violation.invariant == "S1",
+            Self::SpliceOvertakes => violation.text.ends_with("is another one"),
+            _ => matches!(violation.invariant, "L1" | "L4"),
+        }
     }
 
     /// Starts a write to the tenant. True when the session is told at once that it is done, and so does not
