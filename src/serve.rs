@@ -22,7 +22,7 @@ use consolegate::engine::{
 };
 use consolegate::proto::http::UpgradePolicy;
 use consolegate::proto::kernel_tls::KernelCiphers;
-use consolegate::sandbox::{self, Mode, Sandbox, SandboxError};
+use consolegate::sandbox::{self, Mode, Sandbox, SandboxError, WorkerFilter};
 use consolegate::session::{
     ComputeTlsSettings, LOG_TARGET, Limits, Security, Settings, TlsSettings, VncSettings, Workers,
 };
@@ -181,12 +181,19 @@ fn run(
         numbers: Arc::new(AtomicU64::new(0)),
     };
     let pipes = PipeBudget::new(&limits);
-    let mut threads = Vec::new();
+    let (mut threads, mut gates) = (Vec::new(), Vec::new());
     for (index, listener) in listeners.into_iter().enumerate() {
         let ending = Ending { index, sender: sender.clone() };
-        threads.push(start_worker(ending, engine, listener, shared.clone(), &handles, pipes.clone())?);
+        let (gate, opened) = mpsc::sync_channel(1);
+        let shared = shared.clone();
+        threads.push(start_worker(ending, engine, listener, shared, &handles, pipes.clone(), opened)?);
+        gates.push(gate);
     }
-    sandbox.seal().map_err(unconfined)?;
+    let filter = sandbox.seal().map_err(unconfined)?;
+    for gate in gates {
+        // Fails for a worker that has ended already, which is told by its thread.
+        let _ = gate.send(filter.clone());
+    }
     let rings = (engine == EngineKind::Uring).then_some(uring::OPERATIONS);
     tracing::info!("sandbox: {}", sandbox.describe(rings));
     let pid_file = PidFile::write(config.process.pid_file.as_deref())?;
@@ -349,6 +356,10 @@ fn settings(
     }
 }
 
+/// Where a worker waits until all threads are there and have the filters of the process: none can be put on all of them
+/// once one has a filter of its own, which it finds here.
+type Gate = mpsc::Receiver<Option<WorkerFilter>>;
+
 /// Starts a worker on a thread of its own. The engine is made there too: an `io_uring` belongs to the thread
 /// that made it.
 fn start_worker(
@@ -358,6 +369,7 @@ fn start_worker(
     shared: WorkerSettings,
     handles: &Handles,
     pipes: PipeBudget,
+    gate: Gate,
 ) -> Result<JoinHandle<io::Result<()>>, String> {
     let (started, start) = mpsc::sync_channel(1);
     let thread = thread::Builder::new()
@@ -367,8 +379,12 @@ fn start_worker(
             let _ending = ending;
             let limits = shared.settings.limits;
             match engine {
-                EngineKind::Uring => work(UringEngine::new(listener, &limits, pipes)?, shared, &started),
-                EngineKind::Epoll => work(EpollEngine::new(listener, &limits, pipes)?, shared, &started),
+                EngineKind::Uring => {
+                    work(UringEngine::new(listener, &limits, pipes)?, shared, &started, &gate)
+                }
+                EngineKind::Epoll => {
+                    work(EpollEngine::new(listener, &limits, pipes)?, shared, &started, &gate)
+                }
             }
         })
         .map_err(|error| format!("a worker could not be started: {error}"))?;
@@ -383,10 +399,16 @@ fn work<E: Engine>(
     engine: E,
     shared: WorkerSettings,
     started: &mpsc::SyncSender<WorkerHandle>,
+    gate: &Gate,
 ) -> io::Result<()> {
     let mut worker = Worker::new(engine, shared);
     metrics().add_worker(worker.counters());
     // The receiver waits for exactly this.
     let _ = started.send(worker.handle());
+    // Without an answer the start of the program has failed.
+    let Ok(filter) = gate.recv() else { return Ok(()) };
+    if let Some(filter) = filter {
+        filter.apply()?;
+    }
     worker.run()
 }

@@ -7,12 +7,13 @@
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
+use std::sync::OnceLock;
 use std::thread;
 
 use consolegate::control::{config, reach};
@@ -113,9 +114,31 @@ fn what_nobody_needs_is_refused(root: &Path) {
     assert_eq!(packets.err(), Some(Errno::EPERM));
 }
 
+/// On a thread that has become a worker: it may connect, and may not do what other threads of the process do.
+fn what_a_worker_does_not_do_is_refused(root: &Path) {
+    let console = TcpStream::connect(CONSOLE.get().unwrap()).unwrap();
+    console.set_nodelay(true).unwrap();
+    let grown: Vec<u8> = (0..=u8::MAX).cycle().take(4 << 20).collect();
+    assert_eq!(grown.len(), 4 << 20);
+
+    assert_eq!(refusal(TcpListener::bind("127.0.0.1:0")), NOT_PERMITTED, "listening");
+    assert_eq!(refusal(UnixListener::bind(root.join("run/other.sock"))), NOT_PERMITTED);
+    assert_eq!(refusal(thread::Builder::new().spawn(|| ())), NOT_PERMITTED, "a thread");
+    assert_eq!(refusal(fs::rename(root.join("logs"), root.join("run"))), NOT_PERMITTED);
+    assert_eq!(refusal(fs::remove_file(root.join("etc/nova.conf"))), NOT_PERMITTED);
+    let looked = fs::read_dir(root.join("www/web")).and_then(|mut found| found.next().unwrap());
+    assert_eq!(refusal(looked), NOT_PERMITTED, "looking around");
+    assert_eq!(kill(getpid(), None), Err(Errno::EPERM), "signals");
+    assert_eq!(Command::new("/bin/true").exec().raw_os_error(), NOT_PERMITTED, "a program");
+}
+
+static CONSOLE: OnceLock<SocketAddr> = OnceLock::new();
+
 #[test]
 fn a_proxy_can_do_its_work_and_nothing_else() {
     let has_rings = uring::probe().is_ok();
+    let console = TcpListener::bind("127.0.0.1:0").unwrap();
+    CONSOLE.set(console.local_addr().unwrap()).unwrap();
     let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("sandbox-{}", std::process::id()));
     let config = site(&root);
     let paths = reach::paths(&config, &root);
@@ -132,16 +155,24 @@ fn a_proxy_can_do_its_work_and_nothing_else() {
         if has_rings {
             IoUring::new(4).expect("the start makes rings");
         }
-        sandbox.seal().unwrap();
+        let filter = sandbox.seal().unwrap().unwrap();
         go.send(()).unwrap();
         assert_eq!(older.join().unwrap(), NOT_PERMITTED, "a ring, made by a thread that was there before");
         assert_eq!(refusal(IoUring::new(4)), NOT_PERMITTED, "a ring");
         what_a_proxy_does_works(&within);
         what_nobody_needs_is_refused(&within);
+        let at = within.clone();
+        thread::spawn(move || {
+            filter.apply().unwrap();
+            what_a_worker_does_not_do_is_refused(&at);
+        })
+        .join()
+        .unwrap();
         assert!(!nix::sys::prctl::get_dumpable().unwrap() && nix::sys::prctl::get_no_new_privs().unwrap());
         let said = sandbox.describe(Some(uring::OPERATIONS));
         assert!(
-            said.contains("landlock ABI ") && said.contains("seccomp (") && !said.contains("lacking"),
+            ["landlock ABI ", "seccomp (", "workers restricted to "].iter().all(|part| said.contains(part))
+                && !said.contains("lacking"),
             "{said}"
         );
     });

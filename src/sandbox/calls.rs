@@ -1,12 +1,17 @@
 //! The system calls that are refused: filters of seccomp(2).
 //!
-//! A list of what is denied, not of what is allowed. The C library, its resolver's modules, SQLite and the async
+//! For the process a list of what is denied, not of what is allowed. The C library, its resolver's modules, SQLite and the async
 //! runtime choose their calls by version and by machine, and a call that is missing from a list of allowed ones ends
 //! somebody's consoles after an upgrade of something else. What is denied here are whole kinds that no part of the
 //! process has a use for: new programs and processes, other processes' memory, mounts, namespaces, modules, keys,
 //! clocks, and what exploits like to begin with. They fail with EPERM, so that a library that tries goes on.
+//!
+//! For the workers, which are the threads that strangers speak to, a list of what is allowed: they run this program's
+//! own code, rustls, and of the C library memory and locks, and call little.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::thread;
 
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
@@ -106,6 +111,75 @@ const DENIED: &[i64] = &[
     libc::SYS_uselib,
 ];
 
+/// What workers call once they serve.
+const OF_WORKERS: &[i64] = &[
+    // Their connections
+    libc::SYS_accept4,
+    libc::SYS_socket,
+    libc::SYS_connect,
+    libc::SYS_getsockopt,
+    libc::SYS_setsockopt,
+    libc::SYS_getsockname,
+    libc::SYS_getpeername,
+    libc::SYS_ioctl,
+    libc::SYS_fcntl,
+    libc::SYS_recvfrom,
+    libc::SYS_recvmsg,
+    libc::SYS_read,
+    libc::SYS_readv,
+    libc::SYS_sendto,
+    libc::SYS_sendmsg,
+    libc::SYS_write,
+    libc::SYS_writev,
+    libc::SYS_pipe2,
+    libc::SYS_splice,
+    libc::SYS_shutdown,
+    libc::SYS_close,
+    // Waiting for them
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_epoll_wait,
+    libc::SYS_epoll_pwait,
+    libc::SYS_epoll_ctl,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_poll,
+    libc::SYS_ppoll,
+    libc::SYS_io_uring_enter,
+    libc::SYS_io_uring_register,
+    libc::SYS_restart_syscall,
+    // Memory; a heap looks at the machine's rules for it, and at its processors
+    libc::SYS_mmap,
+    libc::SYS_munmap,
+    libc::SYS_mremap,
+    libc::SYS_mprotect,
+    libc::SYS_madvise,
+    libc::SYS_brk,
+    libc::SYS_sched_getaffinity,
+    libc::SYS_openat,
+    // Locks, clocks where they are no plain reads, and what is drawn; the TLS library looks for a device that tells
+    // copies of a machine apart
+    libc::SYS_futex,
+    libc::SYS_sched_yield,
+    libc::SYS_clock_gettime,
+    libc::SYS_clock_nanosleep,
+    libc::SYS_nanosleep,
+    libc::SYS_gettimeofday,
+    libc::SYS_getrandom,
+    libc::SYS_newfstatat,
+    libc::SYS_fstat,
+    // Signals, and the end
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_rt_sigaction,
+    libc::SYS_sigaltstack,
+    libc::SYS_getpid,
+    libc::SYS_gettid,
+    libc::SYS_tgkill,
+    libc::SYS_set_robust_list,
+    libc::SYS_rseq,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+];
+
 /// Families of sockets that are used: consoles, logs and databases, and the resolver's look at the interfaces.
 const FAMILIES: [i32; 4] = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
 
@@ -133,6 +207,36 @@ pub(super) fn deny() -> Result<usize, SandboxError> {
 pub(super) fn deny_new_rings() -> Result<(), SandboxError> {
     let rules: Rules = [(libc::SYS_io_uring_setup, Vec::new())].into();
     Ok(apply_filter_all_threads(&program(with_other_numbers(rules), NOT_PERMITTED)?)?)
+}
+
+/// Leaves a worker's thread what it calls.
+#[derive(Clone, Debug)]
+pub struct WorkerFilter(Arc<BpfProgram>);
+
+impl WorkerFilter {
+    /// The filter, if the kernel takes it: a thread has tried.
+    pub(super) fn new() -> Result<Self, SandboxError> {
+        let rules: Rules = OF_WORKERS.iter().map(|call| (*call, Vec::new())).collect();
+        let (refuse, allow) = (SeccompAction::Errno(NOT_PERMITTED), SeccompAction::Allow);
+        let filter = SeccompFilter::new(rules, refuse, allow, std::env::consts::ARCH.try_into()?)?;
+        let filter = Self(Arc::new(filter.try_into()?));
+        thread::scope(|scope| scope.spawn(|| filter.apply()).join()).unwrap_or(Err(SandboxError::Trial))?;
+        Ok(filter)
+    }
+
+    /// Calls that it leaves.
+    pub(super) fn calls() -> usize {
+        OF_WORKERS.len()
+    }
+
+    /// Puts it on this thread, for good. No filter can be put on all threads afterwards.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refused it.
+    pub fn apply(&self) -> Result<(), SandboxError> {
+        Ok(apply_filter(&self.0)?)
+    }
 }
 
 fn rules() -> Result<Rules, SandboxError> {

@@ -10,6 +10,8 @@
 mod calls;
 mod files;
 
+pub use calls::WorkerFilter;
+
 use std::fmt::Write as _;
 use std::io;
 use std::path::PathBuf;
@@ -60,6 +62,9 @@ pub enum SandboxError {
     /// A filter was refused
     #[error("seccomp: {0}")]
     Seccomp(#[from] seccompiler::Error),
+    /// The thread that tried a filter came to an end
+    #[error("seccomp: the thread that tried it ended")]
+    Trial,
     /// A filter could not be made
     #[error("seccomp: {0}")]
     Filter(#[from] seccompiler::BackendError),
@@ -109,16 +114,25 @@ fn no_cores(mode: Mode) -> nix::Result<()> {
 }
 
 impl Sandbox {
-    /// Closes what only the start needs: after this no ring is made, on any thread.
+    /// Closes what only the start needs: after this no ring is made, on any thread. The workers are to put the filter
+    /// on their threads then; there is none with [`Mode::Off`], or where the kernel refuses it.
     ///
     /// # Errors
     ///
-    /// With [`Mode::Required`], when the filter was refused.
-    pub fn seal(&mut self) -> Result<(), SandboxError> {
+    /// With [`Mode::Required`], when a filter was refused.
+    pub fn seal(&mut self) -> Result<Option<WorkerFilter>, SandboxError> {
         if self.mode == Mode::Off {
-            return Ok(());
+            return Ok(None);
         }
-        self.note(calls::deny_new_rings().map(|()| "no new rings".to_owned()))
+        self.note(calls::deny_new_rings().map(|()| "no new rings".to_owned()))?;
+        let (filter, told) = match WorkerFilter::new() {
+            Ok(filter) => {
+                (Some(filter), Ok(format!("workers restricted to {} system calls", WorkerFilter::calls())))
+            }
+            Err(reason) => (None, Err(reason)),
+        };
+        self.note(told)?;
+        Ok(filter)
     }
 
     /// What there is of it, for the log.
@@ -183,7 +197,7 @@ mod tests {
     #[test]
     fn off_changes_nothing_of_the_process() {
         let mut sandbox = enter(Mode::Off, &Paths::default()).unwrap();
-        sandbox.seal().unwrap();
+        assert!(sandbox.seal().unwrap().is_none());
         assert_eq!(sandbox.describe(None), "off");
         assert!(std::fs::read_dir("/").is_ok());
     }

@@ -155,8 +155,8 @@ fn files_are_renewed_and_made_in_every_mode(engine: &str) {
     }
 }
 
-/// A field of /proc/PID/task/*/status, of every thread.
-fn of_threads(program: &Program, field: &str) -> Vec<String> {
+/// A field of /proc/PID/task/*/status, of every thread, and whether that is a worker's.
+fn of_threads(program: &Program, field: &str) -> Vec<(String, bool)> {
     let tasks = fs::read_dir(format!("/proc/{}/task", program.pid())).unwrap();
     tasks
         .filter_map(|task| fs::read_to_string(task.unwrap().path().join("status")).ok())
@@ -164,7 +164,7 @@ fn of_threads(program: &Program, field: &str) -> Vec<String> {
         .filter(|status| !status.starts_with("Name:\tiou-"))
         .map(|status| {
             let line = status.lines().find(|line| line.starts_with(field)).expect(field);
-            line[field.len()..].trim().to_owned()
+            (line[field.len()..].trim().to_owned(), status.starts_with("Name:\tworker-"))
         })
         .collect()
 }
@@ -177,17 +177,26 @@ fn every_thread_is_in_the_sandbox(engine: &str) {
         Live::open(&program).close();
         let (added, privileges) = if mode == "off" { (0, "0") } else { (3, "1") };
         let filters = of_threads(&program, "Seccomp_filters:");
+        let expected =
+            |is_worker: bool| (before + added + usize::from(is_worker && mode != "off")).to_string();
         assert!(
-            filters.len() >= 4 && filters.iter().all(|one| one == &(before + added).to_string()),
+            filters.len() >= 4 && filters.iter().all(|(count, is_worker)| *count == expected(*is_worker)),
             "{filters:?}"
         );
+        assert_eq!(filters.iter().filter(|(_, is_worker)| *is_worker).count(), 2, "{filters:?}");
         if before == 0 {
-            assert!(of_threads(&program, "NoNewPrivs:").iter().all(|one| one == privileges));
+            assert!(of_threads(&program, "NoNewPrivs:").iter().all(|(one, _)| one == privileges));
         }
         let log = program.log();
         let line = log.lines().find(|line| line.contains("] sandbox: ")).unwrap();
         assert!(line.contains(" INFO "), "{line}");
-        let parts = ["no new privileges, no core dumps", "landlock ABI ", "seccomp (", "no new rings"];
+        let parts = [
+            "no new privileges, no core dumps",
+            "landlock ABI ",
+            "seccomp (",
+            "no new rings",
+            "workers restricted to ",
+        ];
         assert_eq!(parts.iter().all(|part| line.contains(part)), mode != "off", "{line}");
         assert_eq!(
             line.contains("workers' rings restricted to 8 operations"),
