@@ -42,7 +42,15 @@ impl Guest {
 
     /// Sets that password, as libvirt does.
     pub(crate) fn set_password(folder: &Path, password: &str) {
-        let monitor = UnixStream::connect(folder.join("qmp")).unwrap();
+        let until = Instant::now() + Duration::from_secs(60);
+        let monitor = loop {
+            match UnixStream::connect(folder.join("qmp")) {
+                Ok(monitor) => break monitor,
+                // What an earlier guest has left lies there until this one has made its own.
+                Err(error) => assert!(Instant::now() < until, "QEMU's monitor: {error}"),
+            }
+            thread::sleep(Duration::from_millis(20));
+        };
         let mut answers = BufReader::new(monitor.try_clone().unwrap()).lines();
         let set = format!(
             r#"{{"execute":"set_password","arguments":{{"protocol":"vnc","password":"{password}"}}}}"#

@@ -1,17 +1,24 @@
-//! What a token leaves in the process's memory once its session is over: nothing.
+//! What a token leaves in the process's memory once its session is over: nothing. And where a VNC password is.
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::time::{Duration, Instant};
 
+use des::Des;
+use des::cipher::KeyInit;
+
 use super::client::{Client, End, request};
 use super::compute;
+use super::guest::Guest;
 use super::pair::{Pair, connect};
-use super::program::{Options, Program};
+use super::pki::Pki;
+use super::program::{Options, Program, secrets};
+use super::screen::see_the_screen;
 
 on_both_engines! {
     no_token_or_cookie_stays_in_memory_when_its_session_is_over,
     nor_does_one_that_came_over_tls,
+    a_vnc_password_stays_in_one_place_while_it_is_in_use,
 }
 
 /// How often `needle`, to be taken from the middle of a secret since an allocator writes into what is freed, stands in the memory of the program that can be written to.
@@ -131,4 +138,56 @@ fn nor_does_one_that_came_over_tls(engine: &str) {
         drop(client);
         wait_until_gone(&program, "TLS", &token.as_bytes()[8..]);
     }
+}
+
+/// A VNC password as it is kept: each byte read from its other end, as the cipher wants it.
+fn key_of(password: &str) -> Vec<u8> {
+    password.as_bytes()[..8].iter().map(|byte| byte.reverse_bits()).collect()
+}
+
+/// The beginning of what the cipher makes of such a key.
+fn schedule_of(key: &[u8]) -> [u8; 32] {
+    let cipher = Des::new_from_slice(key).unwrap();
+    assert!(size_of::<Des>() >= 32);
+    // SAFETY: the cipher is that long, borrowed for as long as it is read, and holds numbers without padding.
+    unsafe { std::ptr::from_ref(&cipher).cast::<[u8; 32]>().read() }
+}
+
+/// Asked for in the clear and inside TLS, and then another one takes its place.
+fn a_vnc_password_stays_in_one_place_while_it_is_in_use(engine: &str) {
+    const PASSWORDS: [&str; 2] = ["inmemory", "anotherp"];
+    let pki = Pki::new();
+    let file = pki.ours.folder().join("vnc-password");
+    // What the allocator has freed it uses again; the end of a large piece keeps the longest.
+    let end_of = |password: &str| format!("the end of the file of {password}");
+    let write = |password: &str| {
+        secrets::issue(password);
+        fs::write(&file, format!("{password}\n{}{}", " ".repeat(3_900), end_of(password))).unwrap();
+    };
+    let own = format!("port_check = off\nvnc_password_in_clear = on\nvnc_password_file = {}", file.display());
+    let extra = pki.options(&pki.ours, None);
+    let options = Options { own: &own, extra: &extra, ..Options::on(engine) };
+    let program = Program::start_with(&options, |command| {
+        command.env("OS_CONSOLEGATE__SANDBOX", "auto");
+    });
+    for password in PASSWORDS {
+        write(password);
+        let key = key_of(password);
+        let until = Instant::now() + Duration::from_secs(20);
+        while found(&program, &key) != 1 {
+            assert!(Instant::now() < until, "the password is not found where it has to be");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        wait_until_gone(&program, "the file", end_of(password).as_bytes());
+        for credentials in [None, Some("verify-peer=off")] {
+            let guest = Guest::wanting_a_password(pki.ours.folder(), credentials);
+            Guest::set_password(pki.ours.folder(), password);
+            let token = program.token("novnc", guest.port, 600);
+            see_the_screen(&mut Client::upgrade(program.address, &format!("/?token={token}"), &[]));
+        }
+        wait_until_gone(&program, "the password", password.as_bytes());
+        wait_until_gone(&program, "the cipher", &schedule_of(&key));
+        assert_eq!(found(&program, &key), 1, "in its slot");
+    }
+    wait_until_gone(&program, "the first password", &key_of(PASSWORDS[0]));
 }

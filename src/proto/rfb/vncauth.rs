@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use des::Des;
 use des::cipher::{Array, BlockCipherEncrypt, KeyInit};
 
-use crate::secret::Secret;
+use crate::secret::{Secret, wipe};
 
 /// Length of a challenge and of its answer.
 pub(super) const CHALLENGE_LEN: usize = 16;
@@ -29,7 +29,9 @@ impl VncPassword {
         }
         let counted = &password[..password.len().min(Self::BYTES_MAX)];
         // The first implementation read each byte of the key from its other end, and all others do since.
-        let mut key: Vec<u8> = counted.iter().map(|byte| byte.reverse_bits()).collect();
+        // With room from the start on: a key that moved would leave a copy behind.
+        let mut key = Vec::with_capacity(Self::BYTES_MAX);
+        key.extend(counted.iter().map(|byte| byte.reverse_bits()));
         key.resize(Self::BYTES_MAX, 0);
         Some(Self(Secret::new(key)))
     }
@@ -37,18 +39,25 @@ impl VncPassword {
     /// What `challenge` is answered with.
     #[must_use]
     pub fn answer(&self, challenge: [u8; CHALLENGE_LEN]) -> [u8; CHALLENGE_LEN] {
-        let mut key = Array::default();
-        key.copy_from_slice(self.0.expose());
-        let des = Des::new(&key);
-        key.fill(0);
-        let mut answer = challenge;
-        for block in answer.as_chunks_mut::<8>().0 {
-            let mut encrypted = Array::from(*block);
-            des.encrypt_block(&mut encrypted);
-            *block = encrypted.into();
-        }
+        let answer = encrypted(self.0.expose(), challenge);
+        // The cipher wipes itself, but not where it was on its way there: the same call fills those places again.
+        std::hint::black_box(encrypted(&[0; Self::BYTES_MAX], challenge));
         answer
     }
+}
+
+#[inline(never)]
+fn encrypted(key: &[u8], mut blocks: [u8; CHALLENGE_LEN]) -> [u8; CHALLENGE_LEN] {
+    let mut copy = Array::default();
+    copy.copy_from_slice(key);
+    let des = Des::new(&copy);
+    wipe(&mut copy);
+    for block in blocks.as_chunks_mut::<8>().0 {
+        let mut encrypted = Array::from(*block);
+        des.encrypt_block(&mut encrypted);
+        *block = encrypted.into();
+    }
+    blocks
 }
 
 impl fmt::Debug for VncPassword {
