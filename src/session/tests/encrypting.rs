@@ -6,7 +6,7 @@ use rustls::{ServerConnection, SupportedProtocolVersion, version};
 
 use super::conversation::*;
 use super::tls::trusting;
-use super::vencrypt::{opened, talk, wire_of};
+use super::tls_peer::{opened, opened_to_its_end, talk, wire_of};
 use super::*;
 use crate::console::ConnectInfo;
 
@@ -61,13 +61,16 @@ fn any_split_of_the_wire_leads_to_the_relay_and_nothing_is_clear() {
             let hello = driver.take_sent(Side::Compute);
             assert_eq!(hello[0], 0x16, "a TLS handshake and nothing before it");
             opened(&mut server, &hello);
-            assert_eq!(talk(&mut driver, &mut server, piece), b"early bird", "pieces of {piece}");
+            assert_eq!(
+                talk(&mut driver, Side::Compute, &mut server, piece),
+                b"early bird",
+                "pieces of {piece}"
+            );
             assert_eq!(driver.phase(), "relaying");
             assert_eq!(unframed(&driver.take_sent(Side::Tenant)).0, b"login: ");
             driver.receive(Side::Tenant, &close_frame(1000, ""));
             driver.flush();
-            opened(&mut server, &driver.take_sent(Side::Compute));
-            assert!(server.process_new_packets().unwrap().peer_has_closed());
+            opened_to_its_end(&mut server, &driver.take_sent(Side::Compute));
             assert!(driver.compute.shut_down);
         }
     }
@@ -84,11 +87,11 @@ fn the_path_of_the_token_is_asked_for_inside_tls() {
     driver.connected();
     driver.flush();
     opened(&mut server, &driver.take_sent(Side::Compute));
-    let asked = talk(&mut driver, &mut server, usize::MAX);
+    let asked = talk(&mut driver, Side::Compute, &mut server, usize::MAX);
     assert_eq!(asked, b"CONNECT /console?ref=1 HTTP/1.1\r\n\r\n");
     assert_eq!(driver.phase(), "tunnelling");
     server.writer().write_all(b"HTTP/1.1 200 OK\r\n\r\nlogin: ").unwrap();
-    talk(&mut driver, &mut server, 7);
+    talk(&mut driver, Side::Compute, &mut server, 7);
     assert_eq!(driver.phase(), "relaying");
     assert_eq!(unframed(&driver.take_sent(Side::Tenant)).0, b"login: ");
 }
@@ -164,11 +167,11 @@ fn an_end_at_once_and_without_a_word_is_the_client_certificates() {
         let (mut driver, mut server) = encrypting();
         driver.flush();
         opened(&mut server, &driver.take_sent(Side::Compute));
-        talk(&mut driver, &mut server, usize::MAX);
+        talk(&mut driver, Side::Compute, &mut server, usize::MAX);
         assert_eq!(driver.phase(), "relaying");
         if said {
             server.writer().write_all(b"bye").unwrap();
-            talk(&mut driver, &mut server, usize::MAX);
+            talk(&mut driver, Side::Compute, &mut server, usize::MAX);
         }
         if late {
             driver.sleep(Duration::from_secs(11));

@@ -5,7 +5,8 @@ use std::io::Write;
 use rustls::{ClientConnection, ConnectionTrafficSecrets, SupportedProtocolVersion, version};
 
 use super::conversation::binary;
-use super::tls::{relaying_with, size_of_read, talk, with_certificate_for};
+use super::tls::{relaying_with, size_of_read, with_certificate_for};
+use super::tls_peer::{talk, wire_of};
 use super::*;
 use crate::proto::kernel_tls::{KernelCipher, KernelCiphers, KernelKey};
 
@@ -26,9 +27,7 @@ fn relaying() -> (Driver, ClientConnection) {
 /// A key of the tenant's, as it is on the wire.
 fn key(client: &mut ClientConnection, key: u8) -> Vec<u8> {
     client.writer().write_all(&binary(&[key])).unwrap();
-    let mut wire = Vec::new();
-    client.write_tls(&mut wire).unwrap();
-    wire
+    wire_of(client)
 }
 
 /// Presses a key, behind which the kernel is asked to take over.
@@ -79,7 +78,7 @@ fn bulk_is_spliced_once_the_kernel_does_tls() {
     for _ in 0..3 {
         driver.receive(Side::Compute, &full);
         driver.flush();
-        talk(&mut driver, &mut client, usize::MAX);
+        talk(&mut driver, Side::Tenant, &mut client, usize::MAX);
     }
     assert!(!driver.compute.may_pipe);
     offered(&mut driver, &mut client);
@@ -112,7 +111,7 @@ fn what_is_wished_before_the_answer_waits_for_it() {
 
 fn talk_flushed(driver: &mut Driver, client: &mut ClientConnection) -> Vec<u8> {
     driver.flush();
-    talk(driver, client, usize::MAX)
+    talk(driver, Side::Tenant, client, usize::MAX)
 }
 
 #[test]

@@ -23,6 +23,7 @@ mod size;
 mod splice;
 mod splits;
 mod tls;
+mod tls_peer;
 mod upgrade_vectors;
 mod vencrypt;
 mod web;

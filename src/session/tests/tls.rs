@@ -1,11 +1,12 @@
 //! TLS, PROXY headers, and what the first bytes of a connection decide.
 
-use std::io::{BufRead, Read, Write};
+use std::io::{BufRead, Write};
 
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, SupportedProtocolVersion};
 
+use super::tls_peer::{close_notify_of, opened_to_its_end, talk, wire_of};
 use super::*;
 
 const HEAD_REQUEST: &[u8] = b"HEAD /vnc.html HTTP/1.1\r\nHost: console.example\r\n\r\n";
@@ -52,35 +53,6 @@ pub(super) fn with_certificate_for(
     (settings, ClientConnection::new(client, name).unwrap())
 }
 
-/// Lets client and session talk until neither has anything to say, in pieces of `piece` bytes. Returns the
-/// plain bytes that the client got.
-pub(super) fn talk(driver: &mut Driver, client: &mut ClientConnection, piece: usize) -> Vec<u8> {
-    let mut plain = Vec::new();
-    loop {
-        let mut wire = Vec::new();
-        while client.wants_write() {
-            client.write_tls(&mut wire).unwrap();
-        }
-        for bytes in wire.chunks(piece) {
-            driver.receive(Side::Tenant, bytes);
-            driver.flush();
-        }
-        let sent = driver.take_sent(Side::Tenant);
-        let mut rest = &sent[..];
-        while !rest.is_empty() {
-            client.read_tls(&mut rest).unwrap();
-            client.process_new_packets().unwrap();
-            let mut buffer = [0; 4_096];
-            while let Ok(len @ 1..) = client.reader().read(&mut buffer) {
-                plain.extend_from_slice(&buffer[..len]);
-            }
-        }
-        if sent.is_empty() && !client.wants_write() {
-            return plain;
-        }
-    }
-}
-
 #[test]
 fn any_split_of_the_wire_gives_the_same_answer() {
     let mut plainly = Driver::accept(Settings::for_console(ConsoleType::Serial));
@@ -92,7 +64,7 @@ fn any_split_of_the_wire_gives_the_same_answer() {
         let (settings, mut client) = with_certificate();
         let mut driver = Driver::accept(settings);
         client.writer().write_all(HEAD_REQUEST).unwrap();
-        assert_eq!(talk(&mut driver, &mut client, piece), expected, "pieces of {piece}");
+        assert_eq!(talk(&mut driver, Side::Tenant, &mut client, piece), expected, "pieces of {piece}");
         assert!(driver.tenant.shut_down, "close_notify is followed by FIN");
         driver.end(Side::Tenant);
         assert!(matches!(driver.closed, Some(CloseReason::Http(HttpEnd::Answered))));
@@ -103,12 +75,9 @@ fn any_split_of_the_wire_gives_the_same_answer() {
 fn the_end_of_tls_is_the_tenants_end() {
     let (settings, mut client) = with_certificate();
     let mut driver = Driver::accept(settings);
-    assert_eq!(talk(&mut driver, &mut client, usize::MAX), b"");
+    assert_eq!(talk(&mut driver, Side::Tenant, &mut client, usize::MAX), b"");
     assert_eq!(driver.phase(), "request");
-    client.send_close_notify();
-    let mut wire = Vec::new();
-    client.write_tls(&mut wire).unwrap();
-    driver.receive(Side::Tenant, &wire);
+    driver.receive(Side::Tenant, &close_notify_of(&mut client));
     driver.flush();
     assert!(matches!(driver.closed, Some(CloseReason::Http(HttpEnd::Idle))), "{:?}", driver.closed);
 }
@@ -118,8 +87,7 @@ fn a_handshake_has_its_own_time_and_the_request_its_own_behind_it() {
     let (settings, mut client) = with_certificate();
     let mut driver = Driver::accept(settings.clone());
     assert_eq!(driver.waits(), Some(Duration::from_secs(3)), "for the first byte");
-    let mut hello = Vec::new();
-    client.write_tls(&mut hello).unwrap();
+    let hello = wire_of(&mut client);
     driver.receive(Side::Tenant, &hello[..1]);
     assert_eq!(driver.waits(), Some(Duration::from_secs(10)));
     driver.expire();
@@ -129,7 +97,7 @@ fn a_handshake_has_its_own_time_and_the_request_its_own_behind_it() {
     let (settings, mut client) = with_certificate();
     let mut driver = Driver::accept(settings);
     driver.sleep(Duration::from_secs(2));
-    talk(&mut driver, &mut client, usize::MAX);
+    talk(&mut driver, Side::Tenant, &mut client, usize::MAX);
     assert_eq!(driver.waits(), Some(Duration::from_secs(10)), "for the whole head");
 }
 
@@ -139,8 +107,7 @@ fn tls_that_begins_behind_our_fin_is_not_answered() {
     let mut driver = Driver::accept(settings);
     driver.expire();
     assert_eq!((driver.phase(), driver.tenant.shut_down), ("closing", true), "no first byte came");
-    let mut hello = Vec::new();
-    client.write_tls(&mut hello).unwrap();
+    let hello = wire_of(&mut client);
     driver.receive(Side::Tenant, &hello);
     assert_eq!(driver.take_sent(Side::Tenant), b"");
     assert_eq!(driver.phase(), "closing");
@@ -150,8 +117,7 @@ fn tls_that_begins_behind_our_fin_is_not_answered() {
 fn a_session_that_ended_in_its_handshake_waits_for_nothing() {
     let (settings, mut client) = with_certificate();
     let mut driver = Driver::accept(settings);
-    let mut hello = Vec::new();
-    client.write_tls(&mut hello).unwrap();
+    let hello = wire_of(&mut client);
     driver.receive(Side::Tenant, &hello[..1]);
     driver.end(Side::Tenant);
     assert!(driver.closed.is_some());
@@ -162,8 +128,7 @@ fn a_session_that_ended_in_its_handshake_waits_for_nothing() {
 fn a_session_killed_in_its_handshake_sends_nothing_behind_its_fin() {
     let (settings, mut client) = with_certificate();
     let mut driver = Driver::accept(settings);
-    let mut hello = Vec::new();
-    client.write_tls(&mut hello).unwrap();
+    let hello = wire_of(&mut client);
     driver.receive(Side::Tenant, &hello[..1]);
     driver.input(Input::Kill(CloseReason::ShuttingDown));
     assert!(driver.tenant.shut_down);
@@ -270,7 +235,7 @@ pub(super) fn relaying_with(settings: Settings, mut client: ClientConnection) ->
          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
     );
     client.writer().write_all(upgrade.as_bytes()).unwrap();
-    assert!(talk(&mut driver, &mut client, usize::MAX).starts_with(b"HTTP/1.1 101 "));
+    assert!(talk(&mut driver, Side::Tenant, &mut client, usize::MAX).starts_with(b"HTTP/1.1 101 "));
     driver.answer(Input::Authorized(Admitted::boxed(conversation::connect_info(ConsoleType::Serial))));
     driver.answer(Input::Resolved(vec!["198.51.100.1:10000".parse().unwrap()]));
     driver.connected();
@@ -286,7 +251,7 @@ fn a_console_under_tls_is_never_spliced() {
         assert!(driver.compute.reading && !driver.compute.may_pipe, "round {round}");
         driver.receive(Side::Compute, &vec![round; full]);
         driver.flush();
-        let plain = talk(&mut driver, &mut client, 1_000);
+        let plain = talk(&mut driver, Side::Tenant, &mut client, 1_000);
         assert_eq!(plain.len(), full + 10, "one frame");
         assert!(plain[10..].iter().all(|byte| *byte == round));
     }
@@ -300,17 +265,12 @@ pub(super) fn size_of_read(settings: &Settings) -> usize {
 fn the_end_waits_for_close_notify_and_fin() {
     let (settings, mut client) = with_certificate();
     let mut driver = Driver::accept(settings);
-    talk(&mut driver, &mut client, usize::MAX);
-    client.send_close_notify();
-    let mut wire = Vec::new();
-    client.write_tls(&mut wire).unwrap();
-    driver.receive(Side::Tenant, &wire);
+    talk(&mut driver, Side::Tenant, &mut client, usize::MAX);
+    driver.receive(Side::Tenant, &close_notify_of(&mut client));
     // Nothing more comes from the tenant, so nothing else is awaited.
     assert!(driver.closed.is_none(), "a Close cancels the write that is under way");
     assert_eq!((driver.phase(), driver.waits()), ("closing", Some(Duration::from_secs(5))));
-    let mut sent = &driver.take_sent(Side::Tenant)[..];
-    client.read_tls(&mut sent).unwrap();
-    assert!(client.process_new_packets().unwrap().peer_has_closed());
+    opened_to_its_end(&mut client, &driver.take_sent(Side::Tenant));
     driver.written(Side::Tenant);
     assert!(driver.tenant.shut_down);
     assert!(matches!(driver.closed, Some(CloseReason::Http(HttpEnd::Idle))), "{:?}", driver.closed);
@@ -321,11 +281,8 @@ fn a_tenant_that_takes_no_close_notify_is_not_waited_for_long() {
     for breaks in [false, true] {
         let (settings, mut client) = with_certificate();
         let mut driver = Driver::accept(settings);
-        talk(&mut driver, &mut client, usize::MAX);
-        client.send_close_notify();
-        let mut wire = Vec::new();
-        client.write_tls(&mut wire).unwrap();
-        driver.receive(Side::Tenant, &wire);
+        talk(&mut driver, Side::Tenant, &mut client, usize::MAX);
+        driver.receive(Side::Tenant, &close_notify_of(&mut client));
         driver.input(Input::Kill(CloseReason::ShuttingDown));
         assert!(driver.closed.is_none(), "it ends already, and soon");
         if breaks {
@@ -385,9 +342,7 @@ fn what_comes_behind_our_close_notify_is_discarded_unopened() {
     let (mut driver, mut client) = relaying();
     driver.end(Side::Compute);
     driver.flush();
-    let mut sent = &driver.take_sent(Side::Tenant)[..];
-    client.read_tls(&mut sent).unwrap();
-    assert!(client.process_new_packets().unwrap().peer_has_closed());
+    opened_to_its_end(&mut client, &driver.take_sent(Side::Tenant));
     assert!(driver.tenant.shut_down);
     driver.receive(Side::Tenant, b"\x17\x03\x03\x00\x20 is not what a key has sealed !!!");
     assert_eq!(driver.take_sent(Side::Tenant), b"", "no alert behind close_notify and FIN");

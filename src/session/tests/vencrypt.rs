@@ -1,11 +1,12 @@
 //! The compute node's side under TLS, in the middle of a session.
 
-use std::io::{Read, Write};
+use std::io::Write;
 
 use rustls::{ServerConnection, SupportedProtocolVersion, version};
 
 use super::conversation::*;
 use super::tls::trusting;
+use super::tls_peer::{opened, opened_to_its_end, talk, wire_of};
 use super::*;
 use crate::proto::rfb::AuthScheme;
 
@@ -50,45 +51,6 @@ fn hello(driver: &mut Driver) -> Vec<u8> {
     sent[clear.len()..].to_vec()
 }
 
-pub(super) fn opened(server: &mut ServerConnection, wire: &[u8]) -> Vec<u8> {
-    let (mut rest, mut plain) = (wire, Vec::new());
-    while !rest.is_empty() {
-        server.read_tls(&mut rest).unwrap();
-        server.process_new_packets().unwrap();
-        let mut buffer = [0; 4_096];
-        while let Ok(len @ 1..) = server.reader().read(&mut buffer) {
-            plain.extend_from_slice(&buffer[..len]);
-        }
-    }
-    plain
-}
-
-pub(super) fn wire_of(server: &mut ServerConnection) -> Vec<u8> {
-    let mut wire = Vec::new();
-    while server.wants_write() {
-        server.write_tls(&mut wire).unwrap();
-    }
-    wire
-}
-
-/// Lets the compute node and the session talk, in pieces of `piece` bytes, until neither has anything to say.
-/// Returns the plain bytes that the compute node got.
-pub(super) fn talk(driver: &mut Driver, server: &mut ServerConnection, piece: usize) -> Vec<u8> {
-    let mut plain = Vec::new();
-    loop {
-        let wire = wire_of(server);
-        for bytes in wire.chunks(piece) {
-            driver.receive(Side::Compute, bytes);
-            driver.flush();
-        }
-        let sent = driver.take_sent(Side::Compute);
-        plain.extend(opened(server, &sent));
-        if sent.is_empty() && !server.wants_write() {
-            return plain;
-        }
-    }
-}
-
 /// A console at rest in its relay, under TLS.
 fn relaying_under_tls(
     version: &'static SupportedProtocolVersion,
@@ -99,7 +61,7 @@ fn relaying_under_tls(
     server.writer().write_all(&[0; 4]).unwrap();
     let hello = hello(&mut driver);
     assert_eq!(opened(&mut server, &hello), b"");
-    assert_eq!(talk(&mut driver, &mut server, piece), b"");
+    assert_eq!(talk(&mut driver, Side::Compute, &mut server, piece), b"");
     assert_eq!(driver.phase(), "relaying");
     assert_eq!(driver.take_sent(Side::Tenant), binary_sent(&[0; 4]));
     (driver, server)
@@ -113,13 +75,12 @@ fn any_split_of_the_wire_leads_to_the_relay_and_bytes_go_both_ways() {
             driver.receive(Side::Tenant, &binary(b"\x01"));
             driver.flush();
             server.writer().write_all(b"a screen").unwrap();
-            assert_eq!(talk(&mut driver, &mut server, piece), b"\x01");
+            assert_eq!(talk(&mut driver, Side::Compute, &mut server, piece), b"\x01");
             assert_eq!(unframed(&driver.take_sent(Side::Tenant)).0, b"a screen", "pieces of {piece}");
             driver.receive(Side::Tenant, &close_frame(1000, ""));
             driver.flush();
             // close_notify, and FIN behind it.
-            opened(&mut server, &driver.take_sent(Side::Compute));
-            assert!(server.process_new_packets().unwrap().peer_has_closed());
+            opened_to_its_end(&mut server, &driver.take_sent(Side::Compute));
             assert!(driver.compute.shut_down);
         }
     }
@@ -132,7 +93,7 @@ fn a_screen_under_tls_is_never_spliced() {
     for round in 0..8_u8 {
         assert!(driver.compute.reading && !driver.compute.may_pipe, "round {round}");
         server.writer().write_all(&vec![round; full.min(16_384)]).unwrap();
-        talk(&mut driver, &mut server, usize::MAX);
+        talk(&mut driver, Side::Compute, &mut server, usize::MAX);
         let (plain, _) = long_unframed(&driver.take_sent(Side::Tenant));
         assert_eq!(plain, full.min(16_384));
     }
@@ -166,7 +127,7 @@ fn a_compute_node_that_talks_ahead_gets_all_our_plain_bytes_before_the_hello() {
     server.writer().write_all(&[0; 4]).unwrap();
     let hello = hello(&mut driver);
     opened(&mut server, &hello);
-    talk(&mut driver, &mut server, usize::MAX);
+    talk(&mut driver, Side::Compute, &mut server, usize::MAX);
     assert_eq!(driver.phase(), "relaying");
 }
 
@@ -240,7 +201,7 @@ fn an_end_right_behind_the_handshake_is_the_client_certificates() {
     let (settings, mut server) = trusted(&version::TLS13);
     let mut driver = agreed(settings);
     opened(&mut server, &hello(&mut driver));
-    talk(&mut driver, &mut server, usize::MAX);
+    talk(&mut driver, Side::Compute, &mut server, usize::MAX);
     assert_eq!(driver.phase(), "securing");
     driver.end(Side::Compute);
     let CloseReason::Rfb(error) = driver.finish() else { panic!() };
