@@ -55,7 +55,8 @@ FILES = {
     "app.js": "export default 1;\n", "module.mjs": "export default 2;\n", "style.css": "b {}\n",
     "picture.svg": "<svg/>\n", "picture.png": "png", "icon.ico": "ico", "data.json": "{}\n", "code.wasm": "wasm",
     "bell.oga": "oga", "bell.mp3": "mp3", "font.woff2": "woff2", "unknown.qqq": "?", "short/index.htm": "short\n",
-    "plain/file.txt": "plain\n", ".git/config": "hidden\n",
+    "plain/file.txt": "plain\n", ".git/config": "hidden\n", "both/index.html": "html\n", "both/index.htm": "htm\n",
+    "a b.txt": "space\n", "a+b.txt": "plus\n", "ä.txt": "umlaut\n", "100%.txt": "percent\n", "dated.txt": "dated\n",
 }
 
 
@@ -186,6 +187,8 @@ class World:
         (self.directory / "secret").write_text("secret\n")
         (self.directory / "outside.js").write_text("export default 3;\n")
         (self.web / "linked.js").symlink_to("../outside.js")
+        (self.web / "linked").symlink_to("plain")
+        os.utime(self.web / "dated.txt", (1640995200, 1640995200))
         (self.web / "novnc").symlink_to("/usr/share/novnc")
 
     def make_certificates(self):

@@ -22,6 +22,22 @@ fn parts_of_a_request_are_kept_as_sent() {
 }
 
 #[test]
+fn a_fragment_is_no_part_of_path_and_query() {
+    for (target, path, query) in [
+        ("/vnc.html#top", "/vnc.html", None),
+        ("/#", "/", None),
+        ("/?a=b#c?d", "/", Some("a=b")),
+        ("/a#b?c", "/a", None),
+        ("http://other#x", "/", None),
+    ] {
+        let request = get(target, "");
+        assert_eq!(request.path(), path.as_bytes(), "{target}");
+        let got = request.query();
+        assert_eq!(got.as_ref().map(|query| query.expose()), query.map(str::as_bytes), "{target}");
+    }
+}
+
+#[test]
 fn absolute_form_replaces_host() {
     for (target, host, path, query) in [
         ("http://other:80/x?y", "other:80", "/x", Some("y")),
@@ -65,7 +81,7 @@ fn malformed_heads_are_refused_for_the_right_reason() {
         ("PRI * HTTP/2.0\r\n", E::Version),
         ("GET * HTTP/1.1\r\n", E::Target),
         ("GET vnc.html HTTP/1.1\r\n", E::Target),
-        ("GET /#a HTTP/1.1\r\n", E::Target),
+        ("GET #a HTTP/1.1\r\n", E::Target),
         ("GET ftp://h/ HTTP/1.1\r\n", E::Target),
         ("GET http:///x HTTP/1.1\r\n", E::Target),
         ("GET http://u@h/ HTTP/1.1\r\n", E::Target),

@@ -66,7 +66,7 @@ pub enum RequestError {
     /// 400; not `method SP target SP version`, which includes the HTTP/0.9 form
     #[error("tenant sent a malformed request line")]
     RequestLine,
-    /// 400; neither origin-form nor absolute-form, or with a fragment
+    /// 400; neither origin-form nor absolute-form
     #[error("tenant sent a malformed request target")]
     Target,
     /// 505
@@ -280,9 +280,8 @@ type TargetParts = (Option<Range<usize>>, Range<usize>, Option<Range<usize>>);
 
 /// Authority, path and query of a target that starts at `start` (RFC 9112 section 3.2).
 fn split_target(target: &[u8], start: usize) -> Result<TargetParts, RequestError> {
-    if target.contains(&b'#') {
-        return Err(RequestError::Target);
-    }
+    // Clients keep fragments to themselves. One that comes all the same is no part of the path or the query for Nova.
+    let target = target.split(|&byte| byte == b'#').next().unwrap_or_default();
     let end = start + target.len();
     let query_mark = target.iter().position(|&byte| byte == b'?');
     let path_end = query_mark.map_or(end, |mark| start + mark);

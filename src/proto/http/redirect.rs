@@ -20,7 +20,7 @@ pub fn redirect_to_directory(request: &Request, now_unix_s: u64) -> Vec<u8> {
     let mut location = Vec::with_capacity(path.len() + 1);
     push_escaped(&mut location, path);
     location.push(b'/');
-    if let Some(query) = request.raw_query() {
+    if let Some(query) = request.raw_query().filter(|query| !query.is_empty()) {
         location.push(b'?');
         push_escaped(&mut location, query);
     }
@@ -64,7 +64,8 @@ mod tests {
         assert!(response.contains("\r\nLocation: /app/images/?token=a%20b&title=n(1)\r\n"));
         assert!(response.contains("\r\nConnection: keep-alive\r\nLocation: "));
         assert!(response.ends_with("\r\n\r\n") && response.contains("\r\nContent-Length: 0\r\n"));
-        assert!(redirect("/app?").contains("\r\nLocation: /app/?\r\n"));
+        assert!(redirect("/app?").contains("\r\nLocation: /app/\r\n"));
+        assert!(redirect("/app?a=b#top").contains("\r\nLocation: /app/?a=b\r\n"));
         assert!(redirect("http://elsewhere/app").contains("\r\nLocation: /app/\r\n"));
     }
 

@@ -1,3 +1,5 @@
 """All cases, in the order in which they run."""
 
-from cases import command_line, configuration, http, upgrade, tokens, origin, rfb, vencrypt, relay, tls, logs, tempest  # noqa: F401
+from cases import (  # noqa: F401
+    command_line, configuration, http, web_paths, upgrade, tokens, origin, rfb, vencrypt, relay, tls, logs, tempest,
+)

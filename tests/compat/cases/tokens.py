@@ -30,6 +30,16 @@ def percent_encoded(side):
     return visit(side, path=lambda token: "/websockify?to%6ben=" + token.replace("-", "%2d"))
 
 
+@case()
+def before_a_fragment(side):
+    return visit(side, path="/?token={token}#token=none")
+
+
+@case(differs=REFUSED)
+def in_a_fragment(side):
+    return visit(side, path="/#?token={token}", log=True)
+
+
 @case(differs=REFUSED)
 def name_in_upper_case(side):
     return visit(side, path="/?Token={token}", log=True)
