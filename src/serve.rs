@@ -18,7 +18,7 @@ use consolegate::engine::detect::{EngineKind, Preference, detect};
 use consolegate::engine::epoll::EpollEngine;
 use consolegate::engine::uring::{self, UringEngine};
 use consolegate::engine::{
-    Engine, PipeBudget, Worker, WorkerHandle, WorkerSettings, descriptors, kernel_tls, listener,
+    Engine, PipeBudget, Seat, Worker, WorkerHandle, WorkerSettings, descriptors, kernel_tls, listener,
 };
 use consolegate::proto::http::UpgradePolicy;
 use consolegate::proto::kernel_tls::KernelCiphers;
@@ -182,11 +182,11 @@ fn run(
     };
     let pipes = PipeBudget::new(&limits);
     let (mut threads, mut gates) = (Vec::new(), Vec::new());
-    for (index, listener) in listeners.into_iter().enumerate() {
+    for (index, entrance) in listeners.into_iter().zip(Seat::among(workers)).enumerate() {
         let ending = Ending { index, sender: sender.clone() };
         let (gate, opened) = mpsc::sync_channel(1);
         let shared = shared.clone();
-        threads.push(start_worker(ending, engine, listener, shared, &handles, pipes.clone(), opened)?);
+        threads.push(start_worker(ending, engine, entrance, shared, &handles, pipes.clone(), opened)?);
         gates.push(gate);
     }
     let filter = sandbox.seal().map_err(unconfined)?;
@@ -365,7 +365,7 @@ type Gate = mpsc::Receiver<Option<WorkerFilter>>;
 fn start_worker(
     ending: Ending,
     engine: EngineKind,
-    listener: TcpListener,
+    (listener, seat): (TcpListener, Seat),
     shared: WorkerSettings,
     handles: &Handles,
     pipes: PipeBudget,
@@ -380,10 +380,10 @@ fn start_worker(
             let limits = shared.settings.limits;
             match engine {
                 EngineKind::Uring => {
-                    work(UringEngine::new(listener, &limits, pipes)?, shared, &started, &gate)
+                    work(UringEngine::new(listener, seat, &limits, pipes)?, shared, &started, &gate)
                 }
                 EngineKind::Epoll => {
-                    work(EpollEngine::new(listener, &limits, pipes)?, shared, &started, &gate)
+                    work(EpollEngine::new(listener, seat, &limits, pipes)?, shared, &started, &gate)
                 }
             }
         })

@@ -8,7 +8,9 @@ use std::time::Instant;
 use consolegate::console::{ConnectInfo, ConsoleType};
 use consolegate::engine::epoll::EpollEngine;
 use consolegate::engine::uring::{UringEngine, probe};
-use consolegate::engine::{Engine, Event, PipeBudget, SessionId, Wake, Worker, WorkerSettings, listener};
+use consolegate::engine::{
+    Engine, Event, PipeBudget, Seat, SessionId, Wake, Worker, WorkerSettings, listener,
+};
 use consolegate::session::{
     Admitted, Authorizer, Input, Limits, Output, Overloaded, Question, Reply, Settings,
 };
@@ -35,11 +37,11 @@ pub(crate) fn has_uring() -> bool {
 }
 
 pub(crate) fn uring(listener: TcpListener, limits: &Limits) -> io::Result<UringEngine> {
-    UringEngine::new(listener, limits, PipeBudget::new(limits))
+    UringEngine::new(listener, Seat::alone(), limits, PipeBudget::new(limits))
 }
 
 pub(crate) fn epoll(listener: TcpListener, limits: &Limits) -> io::Result<EpollEngine> {
-    EpollEngine::new(listener, limits, PipeBudget::new(limits))
+    EpollEngine::new(listener, Seat::alone(), limits, PipeBudget::new(limits))
 }
 
 /// As many as the idle measure opens, and some.

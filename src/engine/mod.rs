@@ -23,11 +23,13 @@ pub mod kernel_tls;
 pub mod listener;
 mod pipes;
 mod pool;
+mod spread;
 mod timers;
 pub mod uring;
 mod worker;
 
 pub use pipes::PipeBudget;
+pub use spread::Seat;
 pub use worker::{Census, Worker, WorkerHandle, WorkerSettings};
 
 /// Reads in one turn. What they brought is written before more is read, so the pool's hottest buffers serve

@@ -75,9 +75,9 @@ macro_rules! limits {
 
 limits! {
     sessions_max: Count = 0 in 0..=1_000_000,
-        "Connections held by one worker at a time; further ones wait in the listen queue. 0 takes what the descriptor limit allows, two descriptors each.";
+        "Connections held by one worker at a time; further ones go to other workers, or wait in the listen queue. 0 takes what the descriptor limit allows, two descriptors each.";
     accepts_per_second_max: Count = 0 in 0..=1_000_000,
-        "Connections that one worker takes in a second, in the long run; further ones wait in the listen queue. 0 for any number.";
+        "Connections that one worker accepts in a second, in the long run, those for others included; further ones wait in the listen queue. 0 for any number.";
     relay_buffers_bytes: Bytes = 0 in 0..=1_099_511_627_776,
         "What the buffers of all relays in the process may hold together: no worker has more connections than keep within that when each of them is stuck in both directions. TLS keeps as much again. 0 leaves it to sessions_max.";
     first_byte_timeout_ms: Milliseconds = 3_000 in 1..=3_600_000,

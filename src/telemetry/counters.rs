@@ -80,6 +80,13 @@ pub fn accept_pauses() -> &'static Counters<AcceptPause> {
     &ACCEPT_PAUSES
 }
 
+/// Connections that a worker left to another one; here for the same reason.
+#[must_use]
+pub fn handed_over() -> &'static Count {
+    static HANDED_OVER: LazyLock<Count> = LazyLock::new(Count::default);
+    &HANDED_OVER
+}
+
 /// How long something took, in buckets.
 #[derive(Debug)]
 pub struct Histogram {

@@ -28,6 +28,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::counters::{
     Count, Counters, Gauge, Histogram, Histograms, STEP_BOUNDS_MS, Totals, WorkerCounters, accept_pauses,
+    handed_over,
 };
 use super::labels::{AcceptPause, Label, Outcome, RecorderError, Verdict};
 use crate::console::ConsoleType;
@@ -148,12 +149,19 @@ impl Metrics {
     /// Sessions that have not ended.
     #[must_use]
     pub fn sessions_active(&self) -> u64 {
-        let ended = |worker: &WorkerCounters| {
-            super::labels::End::ALL.iter().map(|end| worker.sessions_ended.of(*end).get()).sum::<u64>()
+        self.sessions_of_workers().iter().sum()
+    }
+
+    /// The same for each worker, in the order of their threads' names.
+    #[must_use]
+    pub fn sessions_of_workers(&self) -> Vec<u64> {
+        let active = |worker: &Arc<WorkerCounters>| {
+            // A worker may count an end between the two looks at it, so its ends are looked at first.
+            let ends = super::labels::End::ALL.iter().map(|end| worker.sessions_ended.of(*end).get());
+            let ended = ends.sum();
+            worker.sessions_opened.get().saturating_sub(ended)
         };
-        // A worker may count an end between the two looks at it, so its ends are looked at first.
-        let ended = self.sum(ended);
-        self.sum(|worker| worker.sessions_opened.get()).saturating_sub(ended)
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner).iter().map(active).collect()
     }
 
     /// Connections that are open, probes and web requests included.
@@ -286,6 +294,19 @@ pub const ROWS: &[Row] = &[
         |metrics, to| to.gauge(metrics.sessions_active()),
     ),
     row(
+        "worker_sessions_active",
+        Kind::Gauge,
+        "",
+        &["worker"],
+        "The same for each worker, by the number in its thread's name",
+        |metrics, to| {
+            let mut workers = metrics.sessions_of_workers();
+            // Worker 0 is there before it is started.
+            workers.resize(workers.len().max(1), 0);
+            (0..).zip(workers).try_for_each(|(number, active): (u64, _)| to.gauge_of_worker(number, active))
+        },
+    ),
+    row(
         "sessions",
         Kind::Counter,
         "",
@@ -412,6 +433,14 @@ pub const ROWS: &[Row] = &[
         "Times that a worker left new connections waiting for a while",
         |_, to| to.counters(&[], |reason: AcceptPause| accept_pauses().of(reason).get()),
     ),
+    row(
+        "handed_over",
+        Kind::Counter,
+        "",
+        &[],
+        "Connections that a worker with more than its share left to another",
+        |_, to| to.counter(&[], handed_over().get()),
+    ),
     row("config_reload", Kind::Counter, "", &["result"], "Configurations read anew", |metrics, to| {
         to.counters(&[], |outcome: Outcome| metrics.config_reload.of(outcome).get())
     }),
@@ -465,6 +494,11 @@ impl Series<'_> {
 
     fn gauge(&mut self, value: u64) -> fmt::Result {
         self.encoder.encode_gauge(&value)
+    }
+
+    /// One worker's value.
+    fn gauge_of_worker(&mut self, number: u64, value: u64) -> fmt::Result {
+        self.encoder.encode_family(&[("worker", number.to_string())])?.encode_gauge(&value)
     }
 
     fn info(&mut self, labels: &Labels<'_>) -> fmt::Result {

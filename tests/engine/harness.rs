@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use consolegate::console::{ConnectInfo, ConsoleType};
 use consolegate::engine::epoll::EpollEngine;
 use consolegate::engine::uring::UringEngine;
-use consolegate::engine::{Engine, PipeBudget, Worker, WorkerHandle, WorkerSettings, listener};
+use consolegate::engine::{Engine, PipeBudget, Seat, Worker, WorkerHandle, WorkerSettings, listener};
 use consolegate::session::{
     Admitted, Authorizer, FileEvent, Input, Limits, Overloaded, Question, Reply, Settings,
 };
@@ -70,34 +70,54 @@ impl Proxy {
         addresses: &[SocketAddr],
         prepare: impl FnOnce(&mut Settings),
     ) -> Self {
+        Self::start_several(engine, addresses, 1, prepare).remove(0)
+    }
+
+    /// Workers that spread connections among them. Each has a port of its own, so that the test decides who accepts.
+    pub(crate) fn start_several(
+        engine: &str,
+        addresses: &[SocketAddr],
+        workers: usize,
+        prepare: impl FnOnce(&mut Settings),
+    ) -> Vec<Self> {
         super::before_start();
-        let compute = addresses[0];
         let mut settings = Settings::for_console(ConsoleType::Serial);
         settings.limits.sessions_max = 2_000;
         // Frames are compared as they come, however long they take.
         settings.limits.ping_interval_ms = 0;
         prepare(&mut settings);
-        let listener = listener::bind_all(SocketAddr::from(([127, 0, 0, 1], 0)), 1).unwrap().remove(0);
-        let address = listener.local_addr().unwrap();
-        let limits = settings.limits;
-        let pipes = PipeBudget::new(&limits);
+        let pipes = PipeBudget::new(&settings.limits);
         let shared = WorkerSettings {
             settings: Arc::new(settings),
             authorizer: Arc::new(Everybody(addresses.to_vec())),
             numbers: Arc::new(AtomicU64::new(0)),
         };
+        let seats = Seat::among(workers).into_iter();
+        seats.map(|seat| Self::start_worker(engine, addresses[0], seat, &shared, &pipes)).collect()
+    }
+
+    fn start_worker(
+        engine: &str,
+        compute: SocketAddr,
+        seat: Seat,
+        shared: &WorkerSettings,
+        pipes: &PipeBudget,
+    ) -> Self {
+        let listener = listener::bind_all(SocketAddr::from(([127, 0, 0, 1], 0)), 1).unwrap().remove(0);
+        let address = listener.local_addr().unwrap();
+        let (shared, limits, pipes) = (shared.clone(), shared.settings.limits, pipes.clone());
         let state = Arc::new(State::default());
         let (started, start) = mpsc::channel();
         let (told, is_uring) = (Arc::clone(&state), engine == "io_uring");
         let thread = thread::Builder::new().name(WORKER.to_owned()).spawn(move || {
             if is_uring {
-                let engine = UringEngine::new(listener, &limits, pipes).unwrap();
+                let engine = UringEngine::new(listener, seat, &limits, pipes).unwrap();
                 turn(Worker::new(engine, shared), &started, &told, |engine, state| {
                     state.under_way.store(engine.under_way(), Ordering::Relaxed);
                     state.starvations.store(engine.starvations(), Ordering::Relaxed);
                 });
             } else {
-                let engine = EpollEngine::new(listener, &limits, pipes).unwrap();
+                let engine = EpollEngine::new(listener, seat, &limits, pipes).unwrap();
                 turn(Worker::new(engine, shared), &started, &told, |_, _| ());
             }
         });
@@ -163,8 +183,13 @@ impl Proxy {
         before.elapsed()
     }
 
-    fn stop(&mut self) {
+    /// Has the worker end, without waiting for that.
+    pub(crate) fn shut_down(&self) {
         self.handle.shut_down();
+    }
+
+    fn stop(&mut self) {
+        self.shut_down();
         if let Some(Err(_)) = self.thread.take().map(JoinHandle::join)
             && !thread::panicking()
         {

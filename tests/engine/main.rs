@@ -18,6 +18,7 @@ mod pressure;
 #[path = "../common/secrets.rs"]
 #[allow(dead_code, reason = "shared with tests that use the rest")]
 mod secrets;
+mod spread;
 mod storms;
 
 /// Whatever a worker traces from now on is looked at.

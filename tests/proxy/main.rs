@@ -38,6 +38,7 @@ mod serial;
 mod session_lines;
 mod signals;
 mod spice;
+mod spread;
 mod startup;
 mod suites;
 mod syscalls;

@@ -16,7 +16,8 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use super::accept::{ACCEPT_PAUSE, Pace, is_of_one_connection, set_options};
 use super::pipes::{Pipe, PipedFrame, Pipes};
 use super::pool::Pool;
-use super::{BYTES_PER_TURN, Engine, Event, PipeBudget, READS_PER_TURN, SessionId, Wake};
+use super::spread::Lighter;
+use super::{BYTES_PER_TURN, Engine, Event, PipeBudget, READS_PER_TURN, Seat, SessionId, Wake};
 use crate::session::limits::{Limits, size};
 use crate::session::{Failure, Input, Output, Side};
 use crate::telemetry::counters::accept_pauses;
@@ -49,6 +50,7 @@ pub struct EpollEngine {
     accept_ready: bool,
     accept_paused_until: Option<Instant>,
     pace: Pace,
+    seat: Seat,
     connections: Vec<Connection>,
     free: Vec<u32>,
     connections_max: usize,
@@ -74,16 +76,19 @@ struct Connection {
 }
 
 impl EpollEngine {
-    /// An engine that accepts from `listener`, which must be nonblocking.
+    /// An engine that accepts from `listener`, which must be nonblocking, and shares with others by its `seat`.
     ///
     /// # Errors
     ///
     /// The kernel gave no epoll instance or event descriptor.
-    pub fn new(listener: TcpListener, limits: &Limits, pipes: PipeBudget) -> io::Result<Self> {
+    pub fn new(listener: TcpListener, seat: Seat, limits: &Limits, pipes: PipeBudget) -> io::Result<Self> {
+        let mut seat = seat;
         let poll = Poll::new()?;
         let mut listener = mio::net::TcpListener::from_std(listener);
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
         let waker = Arc::new(MioWaker(Waker::new(poll.registry(), WAKER)?));
+        let connections_max = size(limits.sessions_max);
+        seat.open(connections_max, waker.clone());
         Ok(Self {
             poll,
             polled: Events::with_capacity(EVENTS_MAX),
@@ -92,9 +97,10 @@ impl EpollEngine {
             accept_ready: true,
             accept_paused_until: None,
             pace: Pace::new(limits.accepts_per_second_max),
+            seat,
             connections: Vec::new(),
             free: Vec::new(),
-            connections_max: size(limits.sessions_max),
+            connections_max,
             completed: Vec::new(),
             to_read: VecDeque::new(),
             connecting: BinaryHeap::new(),
@@ -111,7 +117,9 @@ impl EpollEngine {
         self.accept_paused_until = None;
         for _ in 0..ACCEPTS_PER_TURN {
             let Some(listener) = &self.listener else { break };
-            if self.connections.len() - self.free.len() >= self.connections_max {
+            let room = self.has_room();
+            let lighter = self.seat.lighter(room);
+            if !room && lighter.is_none() {
                 // The rest waits in the listen queue; a closing connection looks here again.
                 return;
             }
@@ -121,7 +129,7 @@ impl EpollEngine {
                 return;
             }
             match listener.accept() {
-                Ok((stream, peer)) => self.adopt(stream, peer),
+                Ok((stream, peer)) => self.accepted(stream, peer, lighter),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.accept_ready = false;
                     return;
@@ -137,6 +145,27 @@ impl EpollEngine {
         }
     }
 
+    /// Keeps the connection, or hands it to the worker that has fewer.
+    fn accepted(&mut self, stream: mio::net::TcpStream, peer: SocketAddr, lighter: Option<Lighter>) {
+        let Some(to) = lighter else {
+            self.seat.taken();
+            return self.adopt(stream, peer);
+        };
+        let Err((stream, peer)) = self.seat.hand_over(to, stream.into(), peer) else { return };
+        self.seat.keep((stream, peer));
+        self.adopt_waiting();
+    }
+
+    /// Takes what other workers handed over, as long as there is room for it.
+    fn adopt_waiting(&mut self) {
+        while self.has_room()
+            && let Some((stream, peer)) = self.seat.next()
+        {
+            self.adopt(mio::net::TcpStream::from_std(stream), peer);
+        }
+    }
+
+    /// Gives a connection its slot.
     fn adopt(&mut self, stream: mio::net::TcpStream, peer: SocketAddr) {
         let index = self.free.pop().unwrap_or_else(|| {
             self.connections.push(Connection::default());
@@ -153,6 +182,7 @@ impl EpollEngine {
             Err(error) => {
                 tracing::warn!("a connection could not be taken: {error}");
                 self.free.push(index);
+                self.seat.left();
             }
         }
     }
@@ -209,6 +239,7 @@ impl EpollEngine {
         connection.live = false;
         connection.generation = connection.generation.wrapping_add(1);
         self.free.push(id.index);
+        self.seat.left();
         self.completed.push(Event::Released { id });
     }
 
@@ -264,7 +295,10 @@ impl EpollEngine {
         for event in &self.polled {
             match event.token() {
                 LISTENER => self.accept_ready = true,
-                WAKER => self.completed.push(Event::Woken),
+                WAKER => {
+                    self.seat.woken();
+                    self.completed.push(Event::Woken);
+                }
                 token => {
                     let (id, side) = from_token(token);
                     // An event for a connection that was closed in this very turn.
@@ -324,6 +358,8 @@ impl Engine for EpollEngine {
     }
 
     fn wait(&mut self, deadline: Option<Instant>, events: &mut Vec<Event>) -> io::Result<()> {
+        // Those for whom there was no room.
+        self.adopt_waiting();
         let busy = !self.completed.is_empty() || !self.to_read.is_empty();
         if !busy || self.turns_without_poll >= TURNS_WITHOUT_POLL {
             self.turns_without_poll = 0;
@@ -340,6 +376,8 @@ impl Engine for EpollEngine {
         }
         self.read_some();
         self.give_up_connects();
+        // They have waited longer than what is in the listen queue.
+        self.adopt_waiting();
         if self.accept_ready {
             self.accept();
         }
@@ -353,6 +391,7 @@ impl Engine for EpollEngine {
         }
         self.accept_ready = false;
         self.accept_paused_until = None;
+        self.seat.close();
     }
 
     fn waker(&self) -> Arc<dyn Wake> {
@@ -364,7 +403,11 @@ impl EpollEngine {
     fn can_accept(&self) -> bool {
         self.accept_paused_until.is_none()
             && self.listener.is_some()
-            && self.connections.len() - self.free.len() < self.connections_max
+            && (self.has_room() || self.seat.lighter(false).is_some())
+    }
+
+    fn has_room(&self) -> bool {
+        self.connections.len() - self.free.len() < self.connections_max
     }
 }
 

@@ -80,6 +80,11 @@ impl Acceptor {
         }
     }
 
+    /// Whether connections were accepted that have no slot yet.
+    pub(super) fn has_surplus(&self) -> bool {
+        !self.surplus.is_empty()
+    }
+
     /// The next connection that was accepted and has no slot yet, unless it is too early for one.
     pub(super) fn next(&mut self) -> Option<TcpStream> {
         if self.surplus.is_empty() {

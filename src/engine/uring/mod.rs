@@ -24,7 +24,7 @@ use super::accept::{Pace, set_options};
 use super::kernel_tls::{Ended, KernelTls};
 use super::pipes::{PipedFrame, Pipes};
 use super::pool::Pool;
-use super::{Engine, Event, PipeBudget, SessionId, Wake, descriptors};
+use super::{Engine, Event, PipeBudget, Seat, SessionId, Wake, descriptors};
 use crate::proto::bytes::Chunk;
 use crate::session::limits::{Limits, size};
 use crate::session::{Failure, Handover, Input, Output, Side};
@@ -62,6 +62,7 @@ pub struct UringEngine {
     ring: Ring,
     waker: Arc<EventWaker>,
     acceptor: Acceptor,
+    seat: Seat,
     connections: Connections,
     completed: Vec<Event>,
     /// Reads that found no buffer in the ring, to be started again in the next turn
@@ -78,12 +79,13 @@ pub struct UringEngine {
 }
 
 impl UringEngine {
-    /// An engine that accepts from `listener`.
+    /// An engine that accepts from `listener`, and shares with others by its `seat`.
     ///
     /// # Errors
     ///
     /// The kernel denied the ring or something of it: [`probe()`] tells beforehand.
-    pub fn new(listener: TcpListener, limits: &Limits, pipes: PipeBudget) -> io::Result<Self> {
+    pub fn new(listener: TcpListener, seat: Seat, limits: &Limits, pipes: PipeBudget) -> io::Result<Self> {
+        let mut seat = seat;
         // The kernel makes no file table larger than the descriptor limit.
         let files_max = descriptors::limit().saturating_sub(FileSlot::RESERVED.into());
         let connections_max = limits.sessions_max.min(CONNECTIONS_MAX).min(files_max / 2);
@@ -91,8 +93,11 @@ impl UringEngine {
         let pool_bytes = size(limits.pool_bytes) / 2;
         let ring = Ring::new(connections_max, size(limits.read_bytes), pool_bytes)
             .map_err(|(step, error)| io::Error::new(error.kind(), format!("{step}: {error}")))?;
+        let waker = Arc::new(EventWaker(ring.event()?));
+        seat.open(connections_max as usize, waker.clone());
         Ok(Self {
-            waker: Arc::new(EventWaker(ring.event()?)),
+            waker,
+            seat,
             acceptor: Acceptor::new(listener, &ring, Pace::new(limits.accepts_per_second_max))?,
             connections: Connections::new(connections_max),
             completed: Vec::new(),
@@ -127,7 +132,10 @@ impl UringEngine {
     fn complete(&mut self, completion: Completion) {
         match completion {
             Completion::Accepted { result, more } => self.acceptor.completed(result, more),
-            Completion::Woken => self.completed.push(Event::Woken),
+            Completion::Woken => {
+                self.seat.woken();
+                self.completed.push(Event::Woken);
+            }
             Completion::Received { id, from, result, more } => self.received(id, from, result, more),
             Completion::Sent { id, to, chunk, result } => self.sent(id, to, chunk, result),
             Completion::Connected { id, result } => self.connected(id, result),
@@ -145,22 +153,49 @@ impl UringEngine {
         self.completed.push(Event::Completed { id, input });
     }
 
-    /// Gives connections that were accepted their slots, as long as there are any.
-    fn adopt(&mut self) {
-        while self.connections.has_room()
-            && let Some(stream) = self.acceptor.next()
-        {
+    /// Gives connections that were accepted their slots, here or at a worker that has fewer, as long as there are any.
+    fn place(&mut self) {
+        self.adopt_waiting();
+        while self.acceptor.has_surplus() {
+            let room = self.connections.has_room();
+            let lighter = self.seat.lighter(room);
+            if !room && lighter.is_none() {
+                return;
+            }
+            let Some(stream) = self.acceptor.next() else { return };
             // Fails for a connection that has been reset meanwhile.
             let Ok(peer) = stream.peer_addr() else { continue };
-            let id = self.connections.insert(stream);
-            if let Err(error) = self.register(id, Side::Tenant) {
-                tracing::warn!("a connection could not be taken: {error}");
-                self.connections.close(id);
-                self.connections.remove(id, &mut self.pool);
+            let Some(to) = lighter else {
+                self.seat.taken();
+                self.adopt(stream, peer);
                 continue;
+            };
+            if let Err(returned) = self.seat.hand_over(to, stream, peer) {
+                self.seat.keep(returned);
+                self.adopt_waiting();
             }
-            self.completed.push(Event::Accepted { id, peer });
         }
+    }
+
+    /// Takes what other workers handed over, as long as there is room for it.
+    fn adopt_waiting(&mut self) {
+        while self.connections.has_room()
+            && let Some((stream, peer)) = self.seat.next()
+        {
+            self.adopt(stream, peer);
+        }
+    }
+
+    /// Gives a connection its slot.
+    fn adopt(&mut self, stream: TcpStream, peer: SocketAddr) {
+        let id = self.connections.insert(stream);
+        if let Err(error) = self.register(id, Side::Tenant) {
+            tracing::warn!("a connection could not be taken: {error}");
+            self.connections.close(id);
+            self.connections.remove(id, &mut self.pool);
+            return self.seat.left();
+        }
+        self.completed.push(Event::Accepted { id, peer });
     }
 
     /// Puts a socket into the ring's file table.
@@ -410,6 +445,7 @@ impl UringEngine {
     /// Frees the slot of a connection that has nothing under way.
     fn release(&mut self, id: SessionId) {
         let (streams, pipe) = self.connections.remove(id, &mut self.pool);
+        self.seat.left();
         if let Some(pipe) = pipe {
             self.pipes.put(pipe);
         }
@@ -478,8 +514,9 @@ impl Engine for UringEngine {
             self.read(id, from);
         }
         // Those for whom it was too early, or for whom there was no slot: no completion will come for them.
-        self.adopt();
-        self.acceptor.update(&mut self.ring, self.connections.has_room());
+        self.place();
+        let room = self.connections.has_room() || self.seat.lighter(false).is_some();
+        self.acceptor.update(&mut self.ring, room);
         let deadline = [deadline, self.acceptor.paused_until()].into_iter().flatten().min();
         let want = usize::from(self.completed.is_empty() && self.to_read.is_empty());
         let timeout = deadline.map(|at| at.saturating_duration_since(Instant::now()));
@@ -488,7 +525,7 @@ impl Engine for UringEngine {
             self.complete(completion);
         }
         self.read_some();
-        self.adopt();
+        self.place();
         self.batch = self.completed.len();
         events.append(&mut self.completed);
         Ok(())
@@ -496,6 +533,7 @@ impl Engine for UringEngine {
 
     fn stop_accepting(&mut self) {
         self.acceptor.stop(&mut self.ring);
+        self.seat.close();
     }
 
     fn waker(&self) -> Arc<dyn Wake> {
