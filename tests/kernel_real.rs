@@ -112,15 +112,23 @@ fn both_engines_pass_their_tests_on_it() {
 #[test]
 fn consoles_go_through_the_kernels_tls_and_without_it_through_ours() {
     const MODULES: &str = "tls gf128mul ghash-generic ctr gcm cryptd crypto_simd aesni-intel";
+    const CHACHA: &str = "libchacha chacha_generic libpoly1305 poly1305_generic chacha20poly1305";
     let [proxy, program] = test_program("proxy");
     // All of them without the module is what machines that run tests do.
-    let [some, all] = ["kernel_tls::bulk", "kernel_tls::"];
+    let [some, all, chacha] = ["kernel_tls::bulk", "kernel_tls::", "kernel_tls::chacha20"];
     let tests = |filter| format!("{} --show-output {filter}", proxy.display());
-    let insert = format!("for module in {MODULES}; do insmod /modules/$module.ko || exit; done");
-    let commands = format!("{}\n{insert}\n{}\ncat /proc/net/tls_stat", tests(some), tests(all));
+    let insert = |modules| format!("for module in {modules}; do insmod /modules/$module.ko || exit; done");
+    let commands = [tests(some), insert(MODULES), tests(all), insert(CHACHA), tests(chacha)];
+    // The last sockets go when both ends have let go of them.
+    let settle =
+        "for second in $(seq 120); do grep -q 'TlsCurr.*[1-9]' /proc/net/tls_stat || break; sleep 1; done";
+    let commands = format!("{}\n{settle}\ncat /proc/net/tls_stat", commands.join("\n"));
     let said = Guest::run("kernel-tls", &[&proxy, &program], &commands);
     println!("{said}");
-    assert_eq!(passed(&said), [some, all].map(|filter| listed(&proxy, filter)));
+    assert_eq!(passed(&said), [some, all, chacha].map(|filter| listed(&proxy, filter)));
+    // Ours while the kernel lacks the cipher, on either engine, and then the kernel's.
+    let by = |whom: &str| said.matches(&format!("ChaCha20-Poly1305 by {whom}")).count();
+    assert_eq!((by("us"), by("the kernel")), (2, 2), "{said}");
     // Nothing was left behind, and the records that did not open were those that a test forged.
     let stat = |name: &str| {
         let line = said.lines().rev().find(|line| line.split_whitespace().next() == Some(name)).unwrap();

@@ -31,10 +31,15 @@ const RECORD_BYTES: u64 = 32;
 /// `TLS_SET_RECORD_TYPE` of `linux/tls.h`.
 const SET_RECORD_TYPE: i32 = 1;
 
+/// Warnings that are passed over on one connection, as many as rustls passes over (`TemperCounters`): whoever cancels
+/// says so once, and each costs two system calls and brings nothing.
+const WARNINGS_MAX: u8 = 4;
+
 /// Record type and alerts of RFC 8446 sections 5.1 and 6.
 const ALERT: u8 = 21;
 const CLOSE_NOTIFY: [u8; 2] = [1, 0];
 const BAD_RECORD_MAC: [u8; 2] = [2, 20];
+const UNEXPECTED_MESSAGE: [u8; 2] = [2, 10];
 const INTERNAL_ERROR: [u8; 2] = [2, 80];
 const USER_CANCELED: u8 = 90;
 
@@ -66,6 +71,8 @@ pub fn probe() -> io::Result<KernelCiphers> {
 pub(super) struct KernelTls {
     /// Towards [`SEALED_BYTES_MAX`]
     sealed: u64,
+    /// Towards [`WARNINGS_MAX`]
+    warnings: u8,
 }
 
 impl KernelTls {
@@ -104,9 +111,16 @@ impl KernelTls {
     }
 
     /// What a read that failed means: nothing, when it has to be repeated.
-    pub(super) fn read_failed(socket: &impl AsFd, error: io::Error) -> Option<io::Result<Ended>> {
+    pub(super) fn read_failed(&mut self, socket: &impl AsFd, error: io::Error) -> Option<io::Result<Ended>> {
         match error.raw_os_error() {
-            Some(libc::EIO) => other_record(socket).transpose(),
+            Some(libc::EIO) => match other_record(socket) {
+                Ok(Some(ended)) => Some(Ok(ended)),
+                Ok(None) => self.warned().err().map(|error| {
+                    let _ = send_alert(socket, UNEXPECTED_MESSAGE);
+                    Err(error)
+                }),
+                Err(error) => Some(Err(error)),
+            },
             Some(libc::EBADMSG) => {
                 // The kernel has marked the socket as broken, and would not send the alert.
                 let _ = SockRef::from(socket).take_error();
@@ -115,6 +129,14 @@ impl KernelTls {
             }
             _ => Some(Err(error)),
         }
+    }
+
+    fn warned(&mut self) -> io::Result<()> {
+        self.warnings += 1;
+        if self.warnings > WARNINGS_MAX {
+            return Err(io::Error::other("too many TLS warnings"));
+        }
+        Ok(())
     }
 
     /// Sends `close_notify` and FIN. False when the socket has no room yet.
@@ -262,8 +284,14 @@ mod tests {
         let steps = (0..).take_while(|_| tls.count(step).is_ok()).count();
         assert!((250..256).contains(&steps), "{steps} GiB");
         // Bytes that come alone cost a record each.
-        let mut tls = KernelTls { sealed: SEALED_BYTES_MAX - 2 * (RECORD_BYTES + 1) };
+        let mut tls = KernelTls { sealed: SEALED_BYTES_MAX - 2 * (RECORD_BYTES + 1), warnings: 0 };
         assert!(tls.count(1).is_ok() && tls.count(1).is_ok() && tls.count(1).is_err());
+    }
+
+    #[test]
+    fn a_few_warnings_are_passed_over() {
+        let mut tls = KernelTls::default();
+        assert_eq!((0..).take_while(|_| tls.warned().is_ok()).count(), 4);
     }
 
     #[test]

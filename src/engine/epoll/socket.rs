@@ -238,13 +238,15 @@ impl Socket {
                 self.readable = false;
                 Ok(None)
             }
-            Err(error) if self.kernel_tls.is_some() => match KernelTls::read_failed(&self.stream, error) {
-                // A record that is passed over. What is behind it has its turn: a peer may send any number of them.
-                None => Ok(None),
-                Some(Ok(Ended)) => Ok(Some(Input::Ended { from })),
-                Some(Err(error)) => Err(error),
+            Err(error) => match &mut self.kernel_tls {
+                None => Err(error),
+                Some(tls) => match tls.read_failed(&self.stream, error) {
+                    // A record that is passed over. What is behind it has its turn.
+                    None => Ok(None),
+                    Some(Ok(Ended)) => Ok(Some(Input::Ended { from })),
+                    Some(Err(error)) => Err(error),
+                },
             },
-            Err(error) => Err(error),
             Ok(_) => Ok(Some(Input::Ended { from })),
         }
     }

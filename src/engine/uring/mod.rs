@@ -263,8 +263,8 @@ impl UringEngine {
     fn read_failed(&mut self, id: SessionId, from: Side, source: io::Error) {
         let Some(connection) = self.connections.live(id) else { return };
         let socket = connection.socket(from);
-        let failed = match &socket.stream {
-            Some(stream) if socket.kernel_tls.is_some() => KernelTls::read_failed(stream, source),
+        let failed = match (&socket.stream, &mut socket.kernel_tls) {
+            (Some(stream), Some(tls)) => tls.read_failed(stream, source),
             _ => Some(Err(source)),
         };
         match failed {
