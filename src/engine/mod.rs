@@ -30,7 +30,7 @@ mod worker;
 
 pub use pipes::PipeBudget;
 pub use spread::Seat;
-pub use worker::{Census, Worker, WorkerHandle, WorkerSettings};
+pub use worker::{Census, HANDSHAKES_PER_TURN, Worker, WorkerHandle, WorkerSettings};
 
 /// Reads in one turn. What they brought is written before more is read, so the pool's hottest buffers serve
 /// every session.

@@ -21,6 +21,10 @@ use crate::telemetry::counters::WorkerCounters;
 /// How long a worker that ends waits for Close frames to leave and be answered.
 const SHUTDOWN_GRACE: Duration = Duration::from_millis(1_000);
 
+/// Steps of TLS handshakes in one turn. A full one costs as much computing as some hundred steps of a relay, and
+/// those of a burst would otherwise all stand in front of a console's next byte.
+pub const HANDSHAKES_PER_TURN: usize = 4;
+
 /// What a worker shares with the others.
 #[derive(Clone)]
 pub struct WorkerSettings {
@@ -101,6 +105,9 @@ pub struct Worker<E: Engine> {
     outbox: Outbox,
     /// Inputs of the session that is being stepped: what was known at once of its outputs
     answers: VecDeque<Input>,
+    /// Steps of handshakes that wait for their turn, the oldest first. A side has at most one, since it is read again
+    /// when that has been taken.
+    handshakes: VecDeque<(SessionId, Input)>,
     counters: Arc<WorkerCounters>,
     draining: bool,
     stop_at: Option<Instant>,
@@ -132,6 +139,7 @@ impl<E: Engine> Worker<E> {
             counters: Arc::clone(outbox.counters()),
             outbox,
             answers: VecDeque::new(),
+            handshakes: VecDeque::new(),
             draining: false,
             stop_at: None,
         }
@@ -164,7 +172,8 @@ impl<E: Engine> Worker<E> {
     ///
     /// The engine became unusable.
     pub fn turn(&mut self) -> io::Result<bool> {
-        let deadline = [self.timers.next(), self.stop_at].into_iter().flatten().min();
+        let at_once = (!self.handshakes.is_empty()).then(|| self.engine.now());
+        let deadline = [at_once, self.timers.next(), self.stop_at].into_iter().flatten().min();
         let mut events = std::mem::take(&mut self.events);
         self.engine.wait(deadline, &mut events)?;
         let now = self.engine.now();
@@ -172,12 +181,20 @@ impl<E: Engine> Worker<E> {
         for event in events.drain(..) {
             match event {
                 Event::Accepted { id, peer } => self.accept(now, unix_s, id, peer),
+                Event::Completed { id, input } if self.shakes_hands(id, &input) => {
+                    self.handshakes.push_back((id, input));
+                }
                 Event::Completed { id, input } => self.step(now, unix_s, id, input),
                 Event::Released { .. } => {}
                 Event::Woken => self.take_messages(now, unix_s),
             }
         }
         self.events = events;
+        // Behind what the others wait for.
+        for _ in 0..HANDSHAKES_PER_TURN {
+            let Some((id, input)) = self.handshakes.pop_front() else { break };
+            self.step(now, unix_s, id, input);
+        }
         let mut expired = std::mem::take(&mut self.expired);
         self.timers.expire(now, &mut expired);
         for id in expired.drain(..) {
@@ -227,6 +244,11 @@ impl<E: Engine> Worker<E> {
             self.answers.push_back(Input::Kill(CloseReason::ShuttingDown));
         }
         self.take_answers(now, unix_s, id);
+    }
+
+    fn shakes_hands(&self, id: SessionId, input: &Input) -> bool {
+        let slot = self.sessions.get(id.index as usize).and_then(Option::as_ref);
+        slot.is_some_and(|slot| slot.generation == id.generation && slot.session.shakes_hands(input))
     }
 
     /// Lets one session take one input, and what follows from it at once.

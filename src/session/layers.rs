@@ -88,6 +88,12 @@ impl Layers {
         }
     }
 
+    /// Whether the handshake with a side is under way.
+    pub(super) fn is_handshaking(&self, with: Side) -> bool {
+        let layer = if with == Side::Tenant { &self.tenant } else { &self.compute };
+        layer.as_ref().is_some_and(|secure| secure.is_handshaking())
+    }
+
     /// When the tenant's handshake has to be over, if it is not.
     pub(super) fn handshake_until(&self) -> Option<Instant> {
         self.tenant.as_ref().and_then(|tenant| tenant.handshake_until())

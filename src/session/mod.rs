@@ -448,6 +448,19 @@ impl Session {
         }
     }
 
+    /// Whether `input` is a step of a TLS handshake: computing for which all the other sessions of a worker wait. It
+    /// may be handed over later, as a read may end later.
+    #[must_use]
+    pub fn shakes_hands(&self, input: &Input) -> bool {
+        match (self.transport.as_deref(), input) {
+            (Some(Transport::Opening(opening)), Input::Received { from: Side::Tenant, chunk }) => {
+                opening.may_be_tls(chunk.bytes())
+            }
+            (Some(Transport::Layers(layers)), Input::Received { from, .. }) => layers.is_handshaking(*from),
+            _ => false,
+        }
+    }
+
     /// Process-wide number of the connection.
     #[must_use]
     pub fn number(&self) -> u64 {

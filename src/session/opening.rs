@@ -55,6 +55,11 @@ impl Opening {
         self.peer
     }
 
+    /// Whether a handshake may begin with these bytes; what stands behind a proxy's header is not looked at.
+    pub(super) fn may_be_tls(&self, bytes: &[u8]) -> bool {
+        self.expects_header || matches!(bytes.first(), Some(&(TLS_HANDSHAKE | SSL2_HELLO)))
+    }
+
     /// Takes bytes, at least one.
     pub(super) fn received(&mut self, cx: &Context, chunk: Chunk) -> Opened {
         let mut chunk = self.joined(chunk);

@@ -136,6 +136,11 @@ impl Secure {
         self.side
     }
 
+    /// Whether what comes from the peer is computed with, not just opened.
+    pub(super) fn is_handshaking(&self) -> bool {
+        self.handshaking && !self.failed
+    }
+
     /// The handshake's deadline, which stands in for the phase's.
     pub(super) fn handshake_until(&self) -> Option<Instant> {
         self.handshake_until
@@ -242,7 +247,7 @@ impl Secure {
 
     /// Whether this is a tenant that has neither ended its handshake nor been given up: Nova has a line for it.
     fn is_tenants_handshake(&self) -> bool {
-        self.side == Side::Tenant && self.handshaking && !self.failed
+        self.side == Side::Tenant && self.is_handshaking()
     }
 
     /// The peer broke TLS. Our alert is on the way.

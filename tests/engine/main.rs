@@ -11,6 +11,7 @@ mod engines;
 mod client;
 
 mod connects;
+mod handshakes;
 #[allow(dead_code, reason = "shared with tests/steady_state.rs, which uses the rest")]
 mod harness;
 mod limits;
@@ -20,6 +21,9 @@ mod pressure;
 mod secrets;
 mod spread;
 mod storms;
+#[path = "../steady/tls.rs"]
+#[allow(dead_code, reason = "shared with tests/steady_state.rs, which uses the rest")]
+mod tls;
 
 /// Whatever a worker traces from now on is looked at.
 fn before_start() {

@@ -12,7 +12,7 @@ use consolegate::engine::descriptors;
 
 use crate::client::{Client, tcp};
 use crate::compute;
-use crate::pair::{Pair, Tls, connect};
+use crate::pair::{self, Pair, Tls, connect};
 use crate::program::{Options, Program};
 
 /// Over what the tenants come.
@@ -131,6 +131,11 @@ impl Arena {
                 Wire::Tls(Box::new(connect(self.program.address, &self.pair.certificate).unwrap()))
             }
         }
+    }
+
+    /// What a tenant says first under TLS.
+    pub(crate) fn hello(&self) -> Vec<u8> {
+        pair::hello(&self.pair.certificate)
     }
 
     /// A connection on which a console of the program's type was asked for with `token`.

@@ -1,6 +1,6 @@
 //! Many at once: connections that say nothing, tokens that open nothing, and sources that want more than theirs.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,6 +15,7 @@ on_both_engines! {
     guesses_cost_little_and_all_look_alike,
     a_source_over_its_limit_is_refused_and_others_are_not,
     a_burst_of_connections_waits_in_the_queue,
+    bursts_of_handshakes_are_not_noticed,
 }
 
 fn five_thousand_that_say_nothing_are_let_go(engine: &str) {
@@ -171,4 +172,20 @@ fn a_burst_of_connections_waits_in_the_queue(engine: &str) {
         assert!(took >= Duration::from_millis(1_500), "{took:?}");
         arena.end(8 << 20);
     }
+}
+
+/// Hellos that were made before, so that the proxy alone computes.
+fn bursts_of_handshakes_are_not_noticed(engine: &str) {
+    let arena = Arena::new(engine, "nova-serialproxy", Transport::Tls, "workers = 1");
+    let hello = arena.hello();
+    for _ in 0..4 {
+        let mut tenants: Vec<TcpStream> = (0..500).map(|_| tcp(arena.program.address)).collect();
+        tenants.iter_mut().for_each(|tenant| tenant.write_all(&hello).unwrap());
+        for tenant in &mut tenants {
+            let mut record = [0];
+            tenant.read_exact(&mut record).unwrap();
+            assert_eq!(record, [22], "an answer to the hello");
+        }
+    }
+    arena.end(64 << 20);
 }

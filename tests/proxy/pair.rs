@@ -72,6 +72,17 @@ pub(crate) fn connect_to_any(
     address: SocketAddr,
     certificates: &[CertificateDer<'static>],
 ) -> std::io::Result<Tls> {
+    connect_with(address, &trusting(certificates))
+}
+
+/// What a tenant says first who trusts this certificate alone.
+pub(crate) fn hello(certificate: &CertificateDer<'static>) -> Vec<u8> {
+    let mut hello = Vec::new();
+    tenant(&trusting(std::slice::from_ref(certificate))).write_tls(&mut hello).unwrap();
+    hello
+}
+
+fn trusting(certificates: &[CertificateDer<'static>]) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates {
         roots.add(certificate.clone()).unwrap();
@@ -82,13 +93,16 @@ pub(crate) fn connect_to_any(
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
-    connect_with(address, &Arc::new(config))
+    Arc::new(config)
+}
+
+fn tenant(config: &Arc<ClientConfig>) -> ClientConnection {
+    ClientConnection::new(Arc::clone(config), ServerName::try_from("localhost").unwrap()).unwrap()
 }
 
 /// A connection of which everything is said.
 pub(crate) fn connect_with(address: SocketAddr, config: &Arc<ClientConfig>) -> std::io::Result<Tls> {
-    let name = ServerName::try_from("localhost").unwrap();
-    let mut stream = StreamOwned::new(ClientConnection::new(Arc::clone(config), name).unwrap(), tcp(address));
+    let mut stream = StreamOwned::new(tenant(config), tcp(address));
     while stream.conn.is_handshaking() {
         stream.conn.complete_io(&mut stream.sock)?;
     }

@@ -12,8 +12,8 @@ use crate::harness::Proxy;
 
 pub(crate) type Tenant = Client<StreamOwned<ClientConnection, TcpStream>>;
 
-/// The proxy, and so many sessions over TLS.
-pub(crate) fn open(engine: &str, compute: SocketAddr, sessions: usize) -> (Proxy, Vec<Tenant>) {
+/// A proxy's certificate, and what a tenant needs who trusts it.
+pub(crate) fn ends() -> (TlsSettings, Arc<ClientConfig>) {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let signed = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let certificate = signed.cert.der().clone();
@@ -26,7 +26,6 @@ pub(crate) fn open(engine: &str, compute: SocketAddr, sessions: usize) -> (Proxy
         .unwrap();
     let tls = TlsSettings::default();
     tls.acceptor.replace(Some(Arc::new(served)));
-    let proxy = Proxy::start_as(engine, &[compute], |settings| settings.tls = tls);
 
     let mut roots = RootCertStore::empty();
     roots.add(certificate).unwrap();
@@ -35,10 +34,20 @@ pub(crate) fn open(engine: &str, compute: SocketAddr, sessions: usize) -> (Proxy
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let config = Arc::new(config);
+    (tls, Arc::new(config))
+}
+
+/// A tenant's end, which has not said anything yet.
+pub(crate) fn tenant(config: &Arc<ClientConfig>) -> ClientConnection {
+    ClientConnection::new(Arc::clone(config), ServerName::try_from("localhost").unwrap()).unwrap()
+}
+
+/// The proxy, and so many sessions over TLS.
+pub(crate) fn open(engine: &str, compute: SocketAddr, sessions: usize) -> (Proxy, Vec<Tenant>) {
+    let (tls, config) = ends();
+    let proxy = Proxy::start_as(engine, &[compute], |settings| settings.tls = tls);
     let tenants = (0..sessions).map(|_| {
-        let name = ServerName::try_from("localhost").unwrap();
-        let connection = ClientConnection::new(Arc::clone(&config), name).unwrap();
+        let connection = tenant(&config);
         Client::over(StreamOwned::new(connection, tcp(proxy.address))).upgraded("/?token=any", &[])
     });
     let tenants = tenants.collect();
