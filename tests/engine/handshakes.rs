@@ -57,7 +57,8 @@ impl Wake for Nobody {
 
 #[test]
 fn a_burst_takes_its_turns_behind_everybody_else() {
-    const BURST: u32 = 2 * HANDSHAKES_PER_TURN as u32 + 1;
+    let share = u32::try_from(HANDSHAKES_PER_TURN).unwrap();
+    let burst = 2 * share + 1;
     let id = |index| SessionId { index, generation: 0 };
     let received = |index, bytes: &[u8]| Event::Completed {
         id: id(index),
@@ -72,13 +73,13 @@ fn a_burst_takes_its_turns_behind_everybody_else() {
     };
     let mut worker = Worker::new(Script::default(), shared);
     let peer = ([192, 0, 2, 7], 40_000).into();
-    let accepted = (0..=BURST).map(|index| Event::Accepted { id: id(index), peer });
-    let hellos = (0..BURST).map(|index| {
+    let accepted = (0..=burst).map(|index| Event::Accepted { id: id(index), peer });
+    let hellos = (0..burst).map(|index| {
         let mut hello = Vec::new();
         tls::tenant(&config).write_tls(&mut hello).unwrap();
         received(index, &hello)
     });
-    let plain = received(BURST, b"GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+    let plain = received(burst, b"GET / HTTP/1.1\r\nHost: h\r\n\r\n");
     let script = worker.engine_mut();
     script.turns.push_back(accepted.collect());
     script.turns.push_back(hellos.chain([plain]).collect());
@@ -87,11 +88,10 @@ fn a_burst_takes_its_turns_behind_everybody_else() {
         let script = worker.engine_mut();
         (std::mem::take(&mut script.written), script.hurried)
     };
-    let share = HANDSHAKES_PER_TURN as u32;
     assert_eq!(turn(), (vec![], false));
     // Whoever does not shake hands is served first, though the others came before.
-    assert_eq!(turn(), ([BURST].into_iter().chain(0..share).collect(), false));
+    assert_eq!(turn(), ([burst].into_iter().chain(0..share).collect(), false));
     assert_eq!(turn(), ((share..2 * share).collect(), true));
-    assert_eq!(turn(), ((2 * share..BURST).collect(), true));
+    assert_eq!(turn(), ((2 * share..burst).collect(), true));
     assert_eq!(turn(), (vec![], false));
 }

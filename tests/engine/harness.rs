@@ -85,6 +85,8 @@ impl Proxy {
         settings.limits.sessions_max = 2_000;
         // Frames are compared as they come, however long they take.
         settings.limits.ping_interval_ms = 0;
+        // A test that waits for its turn on a busy machine is no client that has nothing to say.
+        settings.limits.first_byte_timeout_ms = 60_000;
         prepare(&mut settings);
         let pipes = PipeBudget::new(&settings.limits);
         let shared = WorkerSettings {

@@ -135,7 +135,10 @@ impl Arena {
 
     /// What a tenant says first under TLS.
     pub(crate) fn hello(&self) -> Vec<u8> {
-        pair::hello(&self.pair.certificate)
+        let config = pair::trusting(std::slice::from_ref(&self.pair.certificate));
+        let mut hello = Vec::new();
+        pair::tenant(&config).write_tls(&mut hello).unwrap();
+        hello
     }
 
     /// A connection on which a console of the program's type was asked for with `token`.

@@ -75,14 +75,8 @@ pub(crate) fn connect_to_any(
     connect_with(address, &trusting(certificates))
 }
 
-/// What a tenant says first who trusts this certificate alone.
-pub(crate) fn hello(certificate: &CertificateDer<'static>) -> Vec<u8> {
-    let mut hello = Vec::new();
-    tenant(&trusting(std::slice::from_ref(certificate))).write_tls(&mut hello).unwrap();
-    hello
-}
-
-fn trusting(certificates: &[CertificateDer<'static>]) -> Arc<ClientConfig> {
+/// Trusts each of these certificates, and no other.
+pub(crate) fn trusting(certificates: &[CertificateDer<'static>]) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates {
         roots.add(certificate.clone()).unwrap();
@@ -96,7 +90,8 @@ fn trusting(certificates: &[CertificateDer<'static>]) -> Arc<ClientConfig> {
     Arc::new(config)
 }
 
-fn tenant(config: &Arc<ClientConfig>) -> ClientConnection {
+/// A tenant's end of a connection that is not made yet.
+pub(crate) fn tenant(config: &Arc<ClientConfig>) -> ClientConnection {
     ClientConnection::new(Arc::clone(config), ServerName::try_from("localhost").unwrap()).unwrap()
 }
 

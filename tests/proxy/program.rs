@@ -82,6 +82,9 @@ pub(crate) fn quiet(command: &mut Command) {
     command.env_remove(DEBUG);
 }
 
+/// A test that waits for its turn on a busy machine is no client that has nothing to say.
+const PATIENT: &str = "first_byte_timeout_ms = 60000";
+
 /// Removes the directory of a program that has ended, once nothing in it shows a secret.
 pub(crate) fn discard(directory: &Path) {
     secrets::assert_directory_silent(directory);
@@ -106,7 +109,7 @@ impl Program {
             "[DEFAULT]\n{}\n[vnc]\nnovncproxy_host = 127.0.0.1\nnovncproxy_port = {port}\n\
              [spice]\nhtml5proxy_host = 127.0.0.1\nhtml5proxy_port = {port}\n\
              [serial_console]\nserialproxy_host = 127.0.0.1\nserialproxy_port = {port}\n\
-             [database]\nconnection = sqlite:///{}\n[consolegate]\nio_engine = {}\nadmin_socket =\n{}\n{}\n",
+             [database]\nconnection = sqlite:///{}\n[consolegate]\nio_engine = {}\nadmin_socket =\n{PATIENT}\n{}\n{}\n",
             options.default,
             database.display(),
             options.engine,
