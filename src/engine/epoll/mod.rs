@@ -81,8 +81,12 @@ impl EpollEngine {
     /// # Errors
     ///
     /// The kernel gave no epoll instance or event descriptor.
-    pub fn new(listener: TcpListener, seat: Seat, limits: &Limits, pipes: PipeBudget) -> io::Result<Self> {
-        let mut seat = seat;
+    pub fn new(
+        listener: TcpListener,
+        mut seat: Seat,
+        limits: &Limits,
+        pipes: PipeBudget,
+    ) -> io::Result<Self> {
         let poll = Poll::new()?;
         let mut listener = mio::net::TcpListener::from_std(listener);
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;

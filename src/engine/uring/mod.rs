@@ -84,8 +84,12 @@ impl UringEngine {
     /// # Errors
     ///
     /// The kernel denied the ring or something of it: [`probe()`] tells beforehand.
-    pub fn new(listener: TcpListener, seat: Seat, limits: &Limits, pipes: PipeBudget) -> io::Result<Self> {
-        let mut seat = seat;
+    pub fn new(
+        listener: TcpListener,
+        mut seat: Seat,
+        limits: &Limits,
+        pipes: PipeBudget,
+    ) -> io::Result<Self> {
         // The kernel makes no file table larger than the descriptor limit.
         let files_max = descriptors::limit().saturating_sub(FileSlot::RESERVED.into());
         let connections_max = limits.sessions_max.min(CONNECTIONS_MAX).min(files_max / 2);
