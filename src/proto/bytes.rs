@@ -8,6 +8,17 @@ use crate::secret;
 /// sends (10 bytes), so header and payload leave in one write.
 pub const HEADROOM: usize = 16;
 
+/// Storage of the chunks that socket buffers are copied to and from, from which on the place in a page matters.
+const LARGE_BYTES: usize = 8_192;
+
+/// What `rep movsb`, with which the kernel copies, takes for the same place.
+const PAGE_BYTES: usize = 4_096;
+
+/// Where in a page a large chunk's bytes begin: AMD's Zen 3 and 4 copy sixteen times slower (22 us instead of 1.3 for
+/// 64 KiB) to a place that is 1 to 31 bytes further in its page than the source is in its own. The kernel's buffers mostly
+/// begin near the beginning of a page, by a header or a few.
+const PAGE_PLACE: usize = 2_048;
+
 /// An owned buffer with spare room in front of its bytes.
 ///
 /// A chunk moves: engine to session with what was read, session to engine with what is to be written.
@@ -15,7 +26,7 @@ pub const HEADROOM: usize = 16;
 #[derive(Default)]
 pub struct Chunk {
     storage: Box<[u8]>,
-    // INVARIANT: start <= end <= storage.len(), which fits u32.
+    // INVARIANT: start <= end <= self.limit(), which fits u32.
     start: u32,
     end: u32,
 }
@@ -24,9 +35,10 @@ impl Chunk {
     /// An empty chunk that can take `capacity` bytes behind its headroom. At most 1 GiB.
     #[must_use]
     pub fn with_capacity(capacity: usize) -> Self {
-        let capacity = capacity.min(1 << 30);
-        let start = u32_of(HEADROOM);
-        Self { storage: vec![0; HEADROOM + capacity].into_boxed_slice(), start, end: start }
+        let storage_bytes = storage_bytes(capacity.min(1 << 30));
+        let mut chunk = Self { storage: vec![0; storage_bytes].into_boxed_slice(), start: 0, end: 0 };
+        chunk.clear();
+        chunk
     }
 
     /// A chunk holding a copy of `bytes`.
@@ -52,7 +64,26 @@ impl Chunk {
     /// Bytes that the chunk can hold in all, headroom left aside.
     #[must_use]
     pub fn capacity(&self) -> usize {
-        self.storage.len().saturating_sub(HEADROOM)
+        self.storage.len().saturating_sub(if self.is_large() { HEADROOM + PAGE_BYTES } else { HEADROOM })
+    }
+
+    fn is_large(&self) -> bool {
+        self.storage.len() >= HEADROOM + LARGE_BYTES
+    }
+
+    /// Where the bytes of an empty chunk begin.
+    fn front(&self) -> usize {
+        let front = HEADROOM.min(self.storage.len());
+        if !self.is_large() {
+            return front;
+        }
+        let place = (self.storage.as_ptr().addr() + front) % PAGE_BYTES;
+        front + (PAGE_BYTES + PAGE_PLACE - place) % PAGE_BYTES
+    }
+
+    /// Up to where bytes may be.
+    fn limit(&self) -> usize {
+        self.front() + self.capacity()
     }
 
     /// The bytes held.
@@ -68,12 +99,13 @@ impl Chunk {
 
     /// The free room behind the bytes. Fill it, then call [`Chunk::commit`].
     pub fn spare_mut(&mut self) -> &mut [u8] {
-        &mut self.storage[self.end as usize..]
+        let limit = self.limit();
+        &mut self.storage[self.end as usize..limit]
     }
 
     /// Counts `len` bytes of the spare room as held. More than the spare room counts as all of it.
     pub fn commit(&mut self, len: usize) {
-        let spare = self.storage.len() - self.end as usize;
+        let spare = self.limit() - self.end as usize;
         debug_assert!(len <= spare, "committed more than was spare");
         self.end += u32_of(len.min(spare));
     }
@@ -120,9 +152,16 @@ impl Chunk {
 
     /// Empties the chunk and restores its headroom.
     pub fn clear(&mut self) {
-        self.start = u32_of(HEADROOM.min(self.storage.len()));
+        self.start = u32_of(self.front());
         self.end = self.start;
     }
+}
+
+/// Bytes of memory that a chunk of `capacity` takes.
+#[must_use]
+pub const fn storage_bytes(capacity: usize) -> usize {
+    let extra = if capacity < LARGE_BYTES { HEADROOM } else { HEADROOM + PAGE_BYTES };
+    capacity.saturating_add(extra)
 }
 
 /// Lengths inside a chunk fit u32 by its invariant.
@@ -204,6 +243,21 @@ mod tests {
         assert_eq!(chunk.bytes(), b"pay");
         chunk.clear();
         assert_eq!((chunk.len(), chunk.capacity()), (0, 8));
+    }
+
+    #[test]
+    fn large_chunks_begin_at_their_place_in_a_page_and_hold_what_they_are_to() {
+        for capacity in (LARGE_BYTES - 40..LARGE_BYTES + 40).chain([65_536, 1 << 20]) {
+            let mut chunk = Chunk::with_capacity(capacity);
+            assert_eq!((chunk.capacity(), chunk.spare_mut().len()), (capacity, capacity));
+            assert_eq!(chunk.storage.len(), storage_bytes(capacity));
+            let place = chunk.spare_mut().as_ptr().addr() % PAGE_BYTES;
+            assert!(capacity < LARGE_BYTES || place == PAGE_PLACE, "{capacity}: {place}");
+            chunk.commit(capacity);
+            assert!(chunk.spare_mut().is_empty() && chunk.prepend(&[1; 10]));
+            chunk.clear();
+            assert_eq!(chunk.spare_mut().len(), capacity);
+        }
     }
 
     #[test]

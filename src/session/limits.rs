@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::proto::bytes::HEADROOM;
+use crate::proto::bytes::storage_bytes;
 use crate::proto::http::HeadLimits;
 
 /// What a bound counts.
@@ -209,7 +209,7 @@ impl Limits {
 
     /// One buffer per direction.
     fn session_buffer_bytes_max(&self) -> u64 {
-        self.read_bytes.saturating_add(HEADROOM as u64).saturating_mul(2)
+        (storage_bytes(size(self.read_bytes)) as u64).saturating_mul(2)
     }
 
     /// What a worker's pool keeps and the large buffers that it lends.
