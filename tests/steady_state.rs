@@ -21,6 +21,7 @@ mod tls;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use consolegate::session::Limits;
 
@@ -30,6 +31,7 @@ use harness::{Proxy, compute, echo};
 
 on_both_engines! {
     echoes_allocate_nothing,
+    deadlines_that_move_allocate_nothing,
     bulk_that_is_copied_allocates_nothing,
     bulk_that_is_spliced_allocates_nothing,
     bulk_to_the_compute_node_allocates_nothing,
@@ -51,7 +53,7 @@ fn alone() -> MutexGuard<'static, ()> {
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The wheel of deadlines moves an entry, which allocates, when it comes to a session: not while this lasts.
+/// No deadline comes while this lasts, however busy the machine is.
 fn long_deadlines(limits: &mut Limits) {
     limits.first_byte_timeout_ms = 3_600_000;
     limits.head_timeout_ms = 3_600_000;
@@ -93,6 +95,32 @@ fn echoes_allocate_nothing(engine: &str) {
     let turns = proxy.turns() - turns;
     assert!(turns >= 1_000, "{turns} turns");
     assert_eq!(allocations, 0, "in {turns} turns with {} echoes", 1_000 * SESSIONS);
+}
+
+/// A session looks four times within `stall_timeout_ms` whether a write is stuck, and the wheel's entry moves each time.
+fn deadlines_that_move_allocate_nothing(engine: &str) {
+    const LOOKS: u32 = 10;
+    let _alone = alone();
+    let proxy = Proxy::start(engine, echo(), |limits| {
+        long_deadlines(limits);
+        limits.stall_timeout_ms = 800;
+    });
+    let mut clients: Vec<_> = (0..SESSIONS).map(|_| proxy.open()).collect();
+    let mut last = || {
+        let until = Instant::now() + LOOKS * Duration::from_millis(200);
+        while Instant::now() < until {
+            let hold = proxy.hold();
+            clients.iter_mut().for_each(|client| client.frame(2, &[0x5a; 64]));
+            drop(hold);
+            for client in &mut clients {
+                assert_eq!(client.read_frame(), (0x82, vec![0x5a; 64]));
+            }
+        }
+    };
+    last();
+    let watch = Watch::begin();
+    last();
+    assert_eq!(watch.end(), 0);
 }
 
 /// What a compute node sends, or takes, for each request of a tenant: less than any socket's buffers hold, because the

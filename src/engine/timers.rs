@@ -1,7 +1,8 @@
 //! One deadline per session, on a hashed wheel.
 //!
 //! Sessions move their deadlines at almost every step, nearly always further away. So a move only stores
-//! the new time; the wheel's old entry is looked at when its tick comes, and put further along if need be.
+//! the new time; the wheel's old entry is looked at when its tick comes, and put further along if need be. Entries are
+//! links between the sessions' own places, so that putting one elsewhere allocates nothing.
 
 use std::time::{Duration, Instant};
 
@@ -16,23 +17,37 @@ const TICK_NS: u64 = 50_000_000;
 /// Slots of the wheel, a multiple of 64: one round is 51 s. Deadlines further away go round again.
 const SLOTS: usize = 1024;
 
+/// No session: an index that no slot of an engine has.
+const NOBODY: u32 = u32::MAX;
+
 /// The deadlines of one worker's sessions.
 #[derive(Debug)]
 pub(super) struct Timers {
     origin: Instant,
     /// The first tick not yet expired
     next_tick: u64,
-    slots: Vec<Vec<SessionId>>,
+    /// The first session of each slot, or [`NOBODY`]
+    slots: Vec<u32>,
     occupied: [u64; SLOTS / 64],
+    /// When the wheel must be looked at next: asked for in every turn, and changed in few
+    next: Option<Instant>,
     armed: Vec<Armed>,
 }
 
 /// A session's deadline, and the tick at which the wheel will look at it.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Armed {
     generation: u32,
     deadline: Option<Instant>,
+    /// None while it is in no slot
     tick: Option<u64>,
+    /// Its neighbours in the slot
+    before: u32,
+    behind: u32,
+}
+
+impl Armed {
+    const NOT: Self = Self { generation: 0, deadline: None, tick: None, before: NOBODY, behind: NOBODY };
 }
 
 impl Timers {
@@ -40,8 +55,9 @@ impl Timers {
         Self {
             origin: now,
             next_tick: 0,
-            slots: vec![Vec::new(); SLOTS],
+            slots: vec![NOBODY; SLOTS],
             occupied: [0; SLOTS / 64],
+            next: None,
             armed: Vec::new(),
         }
     }
@@ -50,12 +66,13 @@ impl Timers {
     pub(super) fn set(&mut self, id: SessionId, deadline: Option<Instant>) {
         let index = id.index as usize;
         if index >= self.armed.len() {
-            self.armed.resize(index + 1, Armed::default());
+            self.armed.resize(index + 1, Armed::NOT);
+        }
+        if self.armed[index].generation != id.generation {
+            self.unlink(id.index);
+            self.armed[index] = Armed { generation: id.generation, ..Armed::NOT };
         }
         let armed = &mut self.armed[index];
-        if armed.generation != id.generation {
-            *armed = Armed { generation: id.generation, ..Armed::default() };
-        }
         let before = std::mem::replace(&mut armed.deadline, deadline);
         // The usual case: further away than what the wheel will look at anyway.
         if armed.tick.is_some() && before.is_some_and(|before| deadline.is_none_or(|now| now >= before)) {
@@ -64,13 +81,19 @@ impl Timers {
         if let Some(deadline) = deadline {
             let tick = self.tick_of(deadline);
             if self.armed[index].tick.is_none_or(|armed| tick < armed) {
-                self.insert(id, tick);
+                self.unlink(id.index);
+                self.insert(id.index, tick);
             }
         }
     }
 
     /// When the wheel must be looked at next.
     pub(super) fn next(&self) -> Option<Instant> {
+        self.next
+    }
+
+    /// The end of the first tick that has a session.
+    fn first_occupied(&self) -> Option<Instant> {
         let start = slot_of(self.next_tick);
         // The slots from the present one to the end, then from the front.
         let ahead = (0..=self.occupied.len()).find_map(|step| {
@@ -81,7 +104,7 @@ impl Timers {
             }
             (bits != 0).then(|| (word * 64 + bits.trailing_zeros() as usize + SLOTS - start) % SLOTS)
         })?;
-        Some(self.origin + tick_duration(self.next_tick + ahead as u64 + 1))
+        Some(self.end_of(self.next_tick + ahead as u64))
     }
 
     /// Appends the sessions whose deadline has come, and forgets those deadlines.
@@ -100,40 +123,71 @@ impl Timers {
         for tick in first..end {
             let slot = slot_of(tick);
             self.occupied[slot / 64] &= !(1 << (slot % 64));
-            for id in std::mem::take(&mut self.slots[slot]) {
-                self.look_at(id, tick, now, expired);
+            let mut index = std::mem::replace(&mut self.slots[slot], NOBODY);
+            while index != NOBODY {
+                // Looking at it may put it elsewhere.
+                let behind = self.armed[index as usize].behind;
+                self.look_at(index, now, expired);
+                index = behind;
             }
         }
+        self.next = self.first_occupied();
     }
 
-    fn look_at(&mut self, id: SessionId, tick: u64, now: Instant, expired: &mut Vec<SessionId>) {
-        let armed = &mut self.armed[id.index as usize];
-        // An entry of a slot's earlier user, or one that a nearer entry has replaced.
-        if armed.generation != id.generation || armed.tick.is_none_or(|armed| slot_of(armed) != slot_of(tick))
-        {
-            return;
-        }
+    /// Looks at a session whose slot has been emptied.
+    fn look_at(&mut self, index: u32, now: Instant, expired: &mut Vec<SessionId>) {
+        let armed = &mut self.armed[index as usize];
         armed.tick = None;
         match armed.deadline {
             Some(deadline) if deadline <= now => {
                 armed.deadline = None;
-                expired.push(id);
+                expired.push(SessionId { index, generation: armed.generation });
             }
             Some(deadline) => {
                 let tick = self.tick_of(deadline);
-                self.insert(id, tick);
+                self.insert(index, tick);
             }
             None => {}
         }
     }
 
-    fn insert(&mut self, id: SessionId, tick: u64) {
+    /// Puts a session that is in no slot into that of `tick`.
+    fn insert(&mut self, index: u32, tick: u64) {
         // Beyond one round: at the far end, to be looked at again there.
         let tick = tick.clamp(self.next_tick, self.next_tick + SLOTS as u64 - 1);
         let slot = slot_of(tick);
-        self.slots[slot].push(id);
+        let behind = std::mem::replace(&mut self.slots[slot], index);
         self.occupied[slot / 64] |= 1 << (slot % 64);
-        self.armed[id.index as usize].tick = Some(tick);
+        if behind != NOBODY {
+            self.armed[behind as usize].before = index;
+        }
+        let armed = &mut self.armed[index as usize];
+        (armed.tick, armed.before, armed.behind) = (Some(tick), NOBODY, behind);
+        let at = self.end_of(tick);
+        self.next = Some(self.next.map_or(at, |next| next.min(at)));
+    }
+
+    /// Takes a session out of its slot, if it is in one.
+    fn unlink(&mut self, index: u32) {
+        let Armed { tick: Some(tick), before, behind, .. } = self.armed[index as usize] else { return };
+        self.armed[index as usize].tick = None;
+        if behind != NOBODY {
+            self.armed[behind as usize].before = before;
+        }
+        if before != NOBODY {
+            self.armed[before as usize].behind = behind;
+            return;
+        }
+        let slot = slot_of(tick);
+        self.slots[slot] = behind;
+        if behind == NOBODY {
+            self.occupied[slot / 64] &= !(1 << (slot % 64));
+            self.next = self.first_occupied();
+        }
+    }
+
+    fn end_of(&self, tick: u64) -> Instant {
+        self.origin + tick_duration(tick + 1)
     }
 
     /// The tick whose end is not before `deadline`.
@@ -224,6 +278,28 @@ mod tests {
         timers.set(id(0), Some(start + Duration::from_secs(1)));
         timers.set(SessionId { index: 0, generation: 2 }, None);
         assert_eq!(run(&mut timers, start, start + Duration::from_secs(60)), []);
+    }
+
+    #[test]
+    fn sessions_of_one_slot_leave_it_in_any_order() {
+        let start = Instant::now();
+        let (near, far) = (start + Duration::from_secs(1), start + Duration::from_secs(9));
+        for leaving in [[0, 1], [0, 4], [1, 2], [2, 1], [3, 4], [4, 3]] {
+            let mut timers = Timers::new(start);
+            (0..5).for_each(|index| timers.set(id(index), Some(far)));
+            for index in leaving {
+                timers.set(id(index), Some(near));
+            }
+            let fired = run(&mut timers, start, start + Duration::from_secs(60));
+            let mut indexes: Vec<_> = fired.iter().map(|(index, _)| *index).collect();
+            let (first, rest) = indexes.split_at_mut(2);
+            first.sort_unstable();
+            rest.sort_unstable();
+            let (mut early, stayed) = (leaving, (0..5).filter(|index| !leaving.contains(index)));
+            early.sort_unstable();
+            assert_eq!((&*first, rest.to_vec()), (&early[..], stayed.collect::<Vec<_>>()));
+            assert_eq!(timers.next(), None);
+        }
     }
 
     #[test]
