@@ -18,6 +18,7 @@ use super::answer::Answer;
 use super::certs::Certificates;
 use super::consoleauth::{ConsoleAuth, PortCheck};
 use super::desk::{Asked, Desk};
+use super::directory::Directory;
 use super::files::Files;
 use super::recorder::{Recorder, RecorderQueue};
 use super::runtime::Runtime;
@@ -75,14 +76,16 @@ impl Control {
         let (sender, queue) = unbounded_channel();
         let (ready_sender, ready) = sync_channel(1);
         let (finished_sender, finished) = sync_channel(1);
+        let directory = Arc::<Directory>::default();
+        let shown = Arc::clone(&directory);
         let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || {
-            run(settings, queue, &ready_sender);
+            run(settings, queue, shown, &ready_sender);
             // Nobody may be waiting for it.
             let _ = finished_sender.try_send(());
         })?;
         ready.recv().unwrap_or_else(|_| Err(io::Error::other("the control thread ended at once")))?;
         let recordings = recorder.as_ref().map(Recorder::queue);
-        let authorizer = Arc::new(Asker { recordings, ..Asker::new(sender, places) });
+        let authorizer = Arc::new(Asker { recordings, ..Asker::new(sender, places, directory) });
         Ok(Self { authorizer, recorder, finished, thread: Some(thread) })
     }
 
@@ -130,7 +133,6 @@ impl fmt::Debug for Control {
 
 enum Message {
     Asked(Asked),
-    Told(Notice),
     Stop,
 }
 
@@ -142,13 +144,14 @@ struct Asker {
     /// The same for web files, which anybody may ask for: a slow disk or a flood of requests for pages must
     /// not take the consoles' places.
     file_places: Arc<Semaphore>,
+    directory: Arc<Directory>,
     recordings: Option<RecorderQueue>,
 }
 
 impl Asker {
-    fn new(sender: UnboundedSender<Message>, places: usize) -> Self {
+    fn new(sender: UnboundedSender<Message>, places: usize, directory: Arc<Directory>) -> Self {
         let semaphore = || Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS)));
-        Self { sender, places: semaphore(), file_places: semaphore(), recordings: None }
+        Self { sender, places: semaphore(), file_places: semaphore(), directory, recordings: None }
     }
 }
 
@@ -177,14 +180,18 @@ impl Authorizer for Asker {
                 }
             }
             Notice::Relaying { .. } | Notice::Ended { .. } => {
-                // Fails only when the process ends. Bounded: two for each session.
-                let _ = self.sender.send(Message::Told(notice));
+                self.directory.take(notice, unix_now());
             }
         }
     }
 }
 
-fn run(settings: ControlSettings, queue: UnboundedReceiver<Message>, ready: &SyncSender<io::Result<()>>) {
+fn run(
+    settings: ControlSettings,
+    queue: UnboundedReceiver<Message>,
+    directory: Arc<Directory>,
+    ready: &SyncSender<io::Result<()>>,
+) {
     let started = Runtime::new(settings.prefer_uring)
         .and_then(|runtime| Ok((runtime.block_on(async { Signals::install() })?, runtime)));
     let (signals, runtime) = match started {
@@ -208,7 +215,7 @@ fn run(settings: ControlSettings, queue: UnboundedReceiver<Message>, ready: &Syn
             settings: settings.admin,
             limits,
             desk: Rc::new(desk),
-            directory: Rc::default(),
+            directory,
             workers: settings.workers,
         });
         let _socket = admin::start(Rc::clone(&office)).await;
@@ -224,7 +231,6 @@ async fn serve(office: &Office, mut queue: UnboundedReceiver<Message>) {
             Message::Asked(asked) => {
                 tokio::task::spawn_local(Rc::clone(&office.desk).serve(asked));
             }
-            Message::Told(notice) => office.directory.borrow_mut().take(notice, unix_now()),
             Message::Stop => return,
         }
     }
@@ -242,7 +248,7 @@ mod tests {
     fn requests_for_pages_leave_consoles_their_places() {
         // Nobody takes the questions, as if the disk hung.
         let (sender, _queue) = unbounded_channel();
-        let asker = Asker::new(sender, 2);
+        let asker = Asker::new(sender, 2, Arc::default());
         let page = || Question::OpenFile {
             path: WebPath::parse(b"/vnc.html").unwrap(),
             accepts_gzip: false,

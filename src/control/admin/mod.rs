@@ -4,7 +4,6 @@
 //! gets probes and metrics only: nothing there says who he is. One request per connection; connections, bytes
 //! and time are bounded. What is asked for is told apart in `route`, health in `health`.
 
-use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -59,7 +58,7 @@ pub(super) struct Office {
     pub(super) settings: AdminSettings,
     pub(super) limits: Limits,
     pub(super) desk: Rc<Desk>,
-    pub(super) directory: Rc<RefCell<Directory>>,
+    pub(super) directory: Arc<Directory>,
     pub(super) workers: Arc<dyn Workers>,
 }
 

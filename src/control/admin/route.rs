@@ -124,16 +124,12 @@ async fn sessions(office: &Office, target: &Target<'_>) -> Vec<u8> {
         Some(Ok(after)) => after,
         Some(Err(_)) => return problem(Status::BAD_REQUEST, &[], "after is not a number", false),
     };
-    let page = {
-        let directory = office.directory.borrow();
-        directory.page(after, size(office.limits.admin_page_max), target.parameter("instance"))
-    };
+    let page = office.directory.page(after, size(office.limits.admin_page_max), target.parameter("instance"));
     let (mut traffic, _, _) = ask_workers(office, Arc::from(page.numbers.as_slice())).await;
     traffic.sort_unstable_by_key(|one| one.number);
-    let directory = office.directory.borrow();
     let described = page.numbers.iter().filter_map(|number| {
         let carried = traffic.binary_search_by_key(number, |one| one.number).ok();
-        directory.describe(*number, carried.and_then(|index| traffic.get(index)))
+        office.directory.describe(*number, carried.and_then(|index| traffic.get(index)))
     });
     let body = json!({ "sessions": described.collect::<Vec<_>>(), "next": page.next });
     json_document(Status::OK, &body, false)
@@ -142,10 +138,10 @@ async fn sessions(office: &Office, target: &Target<'_>) -> Vec<u8> {
 /// Ends the session of that number, or those of an instance.
 fn end(office: &Office, target: &Target<'_>, rest: &str) -> Vec<u8> {
     let numbers = match (rest.strip_prefix('/').map(str::parse), target.parameter("instance")) {
-        (Some(Ok(number)), _) if office.directory.borrow().has(number) => vec![number],
+        (Some(Ok(number)), _) if office.directory.has(number) => vec![number],
         (Some(_), _) => return problem(Status::NOT_FOUND, &[], "there is no such session", false),
         (None, Some(instance)) if rest.is_empty() && !instance.is_empty() => {
-            office.directory.borrow().page(0, usize::MAX, Some(instance)).numbers
+            office.directory.page(0, usize::MAX, Some(instance)).numbers
         }
         (None, _) => {
             let detail = "which session? /sessions/ID or /sessions?instance=UUID";
