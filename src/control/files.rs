@@ -139,7 +139,11 @@ fn serve(path: &Path, plain: Found, wanted: &Wanted, piece_bytes_max: usize) -> 
         gzip,
         media_type: media_type(name),
     };
-    Ok(FileEvent::Opened { file: FileHandle::new(OpenFile(Arc::new(found.file))), meta, first })
+    Ok(FileEvent::Opened {
+        file: FileHandle::new(OpenFile(Arc::new(found.file))),
+        meta: Box::new(meta),
+        first,
+    })
 }
 
 /// `name.gz`, unless the file was changed since it was compressed.

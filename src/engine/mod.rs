@@ -115,3 +115,14 @@ pub trait Wake: Send + Sync {
     /// Makes the present or the next wait return.
     fn wake(&self);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Event;
+
+    #[test]
+    fn an_event_fits_a_line_of_the_cache() {
+        // It is moved several times on its way to the session.
+        assert!(size_of::<Event>() <= 64, "{} bytes", size_of::<Event>());
+    }
+}

@@ -307,7 +307,9 @@ impl<E: Engine> Worker<E> {
                 }
                 output => self.engine.submit(id, output),
             };
-            self.answers.extend(answer);
+            if let Some(answer) = answer {
+                self.answers.push_back(answer);
+            }
         }
     }
 

@@ -62,8 +62,8 @@ pub enum FileEvent {
     Opened {
         /// To ask for further pieces with
         file: FileHandle,
-        /// What the response head is made of
-        meta: FileMeta,
+        /// What the response head is made of. Boxed: every input would be as large.
+        meta: Box<FileMeta>,
         /// The first bytes, all of them when the file fits; empty when they were not wanted
         first: Chunk,
     },

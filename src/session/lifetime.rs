@@ -92,9 +92,9 @@ impl Lifetime {
     }
 
     /// Bytes came from either side.
-    pub(super) fn active(&mut self, age: Duration, limits: &Limits) {
+    pub(super) fn active(&mut self, now: Instant, limits: &Limits) {
         if limits.idle_timeout_ms > 0 {
-            self.active_ms = turned(millis(age));
+            self.active_ms = turned(millis(self.age(now)));
         }
     }
 

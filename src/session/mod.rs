@@ -4,8 +4,8 @@
 //!
 //! Whoever drives a [`Session`] calls [`Session::start`] once, and then, for each thing that happens,
 //! [`Session::handle`] with one [`Input`]. After each call it takes *all* outputs from the [`Outbox`], in
-//! order, and carries them out; the last one is always [`Output::Wait`], which says until when nothing more
-//! will happen without an input. Then the next call may follow. After [`Output::Close`] the session is over:
+//! order, and carries them out; the last one is [`Output::Wait`], which says until when nothing more will happen
+//! without an input, unless that is what the one before has said. Then the next call may follow. After [`Output::Close`] the session is over:
 //! no further call is made, and whatever was still under way is cancelled.
 //!
 //! What an output promises about its input:
@@ -293,7 +293,11 @@ impl Session {
         let cx = self.context(now, unix_s, settings);
         match self.transport.take() {
             None => {
-                self.step(&cx, input, out);
+                let Some(rest) = self.phase.carry(&cx, input, out) else {
+                    // What a relay carries moves no deadline.
+                    return;
+                };
+                self.change(&cx, out, |phase, out| phase.step(&cx, rest, out));
                 self.take_upgrade(&cx, out);
             }
             Some(mut transport) => {

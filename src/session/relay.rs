@@ -100,7 +100,7 @@ impl Relay {
                 if chunk.is_empty() {
                     out.recycle(chunk);
                 } else {
-                    self.lifetime.active(self.lifetime.age(cx.now), &cx.settings.limits);
+                    self.lifetime.active(cx.now, &cx.settings.limits);
                     self.compute.write(chunk, out);
                 }
                 if let Some(stream_end) = stream_end {
@@ -113,7 +113,7 @@ impl Relay {
                 self.from_compute += chunk.len() as u64;
                 out.counters().from_compute.add_alone(chunk.len() as u64);
                 let (age, limits) = (self.lifetime.age(cx.now), &cx.settings.limits);
-                self.lifetime.active(age, limits);
+                self.lifetime.active(cx.now, limits);
                 if !self.tenant.is_recorded() {
                     self.bulk.copied(age, chunk.len() as u64, limits);
                 }
@@ -130,7 +130,7 @@ impl Relay {
                 self.spliced += u64::from(len);
                 out.counters().spliced.add_alone(len.into());
                 let (age, limits) = (self.lifetime.age(cx.now), &cx.settings.limits);
-                self.lifetime.active(age, limits);
+                self.lifetime.active(cx.now, limits);
                 self.bulk.piped(age, len.into(), limits);
                 self.tenant.link.splice_out(len, out);
             }

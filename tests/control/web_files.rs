@@ -38,7 +38,7 @@ fn open(control: &Control, path: &str) -> FileEvent {
 
 fn opened(event: FileEvent) -> (FileHandle, FileMeta, Vec<u8>) {
     match event {
-        FileEvent::Opened { file, meta, first } => (file, meta, first.bytes().to_vec()),
+        FileEvent::Opened { file, meta, first } => (file, *meta, first.bytes().to_vec()),
         other => panic!("{other:?}"),
     }
 }

@@ -151,12 +151,12 @@ impl SimAuthorizer {
                 let (tenant, len) = file_of(path.as_path().to_str().unwrap());
                 Input::File(FileEvent::Opened {
                     file: FileHandle::new(SimFile { tenant, len }),
-                    meta: FileMeta {
+                    meta: Box::new(FileMeta {
                         len: len as u64,
                         modified_unix_ns: 0,
                         gzip: false,
                         media_type: "text/html",
-                    },
+                    }),
                     first: Chunk::copied_from(&file_bytes(0, len.min(PIECE))),
                 })
             }

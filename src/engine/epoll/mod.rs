@@ -310,12 +310,13 @@ impl EpollEngine {
                     let id = SessionId { index: id.index, generation: connection.generation };
                     let Some((socket, pipe)) = connection.parts(side) else { continue };
                     socket.ready(event);
-                    let results =
-                        [socket.try_connect(), socket.try_write(side, pipe, &mut self.pool, &mut self.pipes)];
-                    socket.try_fin();
-                    for input in results.into_iter().flatten() {
+                    if let Some(input) = socket.try_connect() {
                         complete(&mut self.completed, id, input);
                     }
+                    if let Some(input) = socket.try_write(side, pipe, &mut self.pool, &mut self.pipes) {
+                        complete(&mut self.completed, id, input);
+                    }
+                    socket.try_fin();
                     if socket.enters_queue() {
                         self.to_read.push_back((id, side));
                     }

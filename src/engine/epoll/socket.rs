@@ -289,7 +289,7 @@ impl Socket {
         pool: &mut Pool,
         pipes: &mut Pipes,
     ) -> Option<Input> {
-        if !self.writable || self.connecting.is_some() {
+        if self.writing.is_none() || !self.writable || self.connecting.is_some() {
             return None;
         }
         let (result, done) = match self.writing.take()? {

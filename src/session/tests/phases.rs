@@ -54,7 +54,7 @@ fn kept_alive() -> Driver {
 fn file_of(len: u64, first: &[u8]) -> Input {
     Input::File(FileEvent::Opened {
         file: FileHandle::new(()),
-        meta: FileMeta { len, modified_unix_ns: 0, gzip: false, media_type: "text/html" },
+        meta: Box::new(FileMeta { len, modified_unix_ns: 0, gzip: false, media_type: "text/html" }),
         first: Chunk::copied_from(first),
     })
 }

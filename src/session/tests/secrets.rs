@@ -211,7 +211,7 @@ fn run_everything() {
         );
         let opened = FileEvent::Opened {
             file: FileHandle::new(TOKEN.to_owned()),
-            meta: FileMeta { len: 4, modified_unix_ns: 0, gzip: false, media_type: "text/html" },
+            meta: Box::new(FileMeta { len: 4, modified_unix_ns: 0, gzip: false, media_type: "text/html" }),
             first: Chunk::copied_from(b"file"),
         };
         for event in [opened, FileEvent::Directory, FileEvent::Missing, FileEvent::Failed] {

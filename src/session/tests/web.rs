@@ -21,8 +21,11 @@ fn meta(len: usize) -> FileMeta {
 }
 
 fn opened(len: usize, first: &[u8]) -> Input {
-    let event =
-        FileEvent::Opened { file: FileHandle::new(len), meta: meta(len), first: Chunk::copied_from(first) };
+    let event = FileEvent::Opened {
+        file: FileHandle::new(len),
+        meta: Box::new(meta(len)),
+        first: Chunk::copied_from(first),
+    };
     Input::File(event)
 }
 
