@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -40,7 +41,18 @@ def arguments(words):
     return chosen
 
 
-def step_bench(quick):
+def step_bench(quick, times):
+    """The lines that the last of so many step benches prints, and the rows of all: the medians."""
+    taken = [one_step_bench(quick) for _ in range(times)]
+    values = {}
+    for _, rows in taken:
+        for row in rows:
+            values.setdefault((row["row"], row["engine"], row["what"]), []).append(row["value"])
+    lines, rows = taken[-1]
+    return lines, [{**row, "value": statistics.median(values[row["row"], row["engine"], row["what"]])} for row in rows]
+
+
+def one_step_bench(quick):
     """The lines that the step bench prints, and its rows."""
     argv = ["cargo", "bench", "--quiet", "--locked", "--bench", "steps", "--"]
     done = subprocess.run([*argv, *(["--quick"] if quick else [])], cwd=peers.ROOT, capture_output=True, text=True,
@@ -63,8 +75,8 @@ def main():
     begun, date = time.monotonic(), datetime.datetime.now().astimezone()
     OUT.mkdir(parents=True, exist_ok=True)
     wants_steps = not chosen["only"] or "steps" in chosen["only"]
-    steps, step_rows = step_bench(chosen["quick"]) if wants_steps else ([], [])
     comparison = rounds.Comparison(chosen["quick"], chosen["rounds"], chosen["variants"], chosen["only"])
+    steps, step_rows = step_bench(chosen["quick"], comparison.rounds) if wants_steps else ([], [])
     try:
         comparison.start()
         comparison.verify()

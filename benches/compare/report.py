@@ -41,12 +41,21 @@ class Report:
     def held(self):
         lines = ["## Ratios this project holds itself to", "",
                  "Ours divided by theirs, the median of the rounds' ratios; rows 4, 5, 6 and 11 and some of 12 and",
-                 "20 are the step bench's. Both engines have to hold.", ""]
+                 "20 are the step bench's. Rows 4 to 6 ask what frames and sessions cost: they are held to the same engine",
+                 "relaying raw bytes. What an engine adds to bare calls is shown beside them. Both engines have to hold.",
+                 "", self.summary(), ""]
         head = ["#", "measure", "engine", "measured", "hold", "stretch", "verdict"]
         return lines + table(head, [
             [row.number, row.what, row.engine, row.shown(), row.bound(row.hold), row.bound(row.stretch), row.verdict()]
             for row in self.rows
         ])
+
+    def summary(self):
+        verdicts = [row.verdict() for row in self.rows if row.hold is not None]
+        stretches = [row.verdict() for row in self.rows if row.stretch is not None]
+        held = sum(verdict in ("held", "stretch") for verdict in verdicts)
+        return (f"{held} of {len(verdicts)} rows hold, and {stretches.count('stretch')} of the {len(stretches)} that "
+                "have a stretch are there.")
 
     def not_good(self):
         lines = ["## The figures that are not good", ""]
@@ -117,14 +126,15 @@ class Report:
         return lines
 
     def echo(self):
-        lines = ["## Echo of 64 bytes", ""]
+        lines = ["## Echo of 64 bytes", "", "The p99 of most slices is the median of the p99s of quarters of a second: "
+                 "a pause of the machine is in few of them, and in the p99 of a whole run.", ""]
         for measure in (m for m in self.measures if m.mode == "echo"):
-            fields = (("p50_us", "{:.0f}"), ("p99_us", "{:.0f}"), ("p999_us", "{:.0f}"),
+            fields = (("p50_us", "{:.0f}"), ("p99_slices_us", "{:.0f}"), ("p99_us", "{:.0f}"), ("p999_us", "{:.0f}"),
                       ("cpu_us_per_echo", "{:.1f}"), ("unanswered", "{:.0f}"))
             body = [[peer.label, *(self.cell(measure.key, peer, field, form) for field, form in fields)]
                     for peer in self.peers if measure.takes(peer)]
             lines += [f"### {measure.title}", ""]
-            lines += table(["proxy", "p50 us", "p99 us", "p99.9 us", "CPU us per echo", "unanswered"], body)
+            lines += table(["proxy", "p50 us", "p99 us of most slices", "p99 us", "p99.9 us", "CPU us per echo", "unanswered"], body)
         return lines + self.stalled()
 
     def stalled(self):
@@ -163,7 +173,8 @@ class Report:
         return table(["proxy", "set-ups per second", "CPU us each", "bytes per idle session", "idle sessions"], body)
 
     def steps(self):
-        return ["## Step bench", "", "One thread, no wake-ups, alternating step by step (`cargo bench --bench steps`).",
+        return ["## Step bench", "", "One thread, no wake-ups, alternating step by step (`cargo bench --bench steps`): "
+                "the last of as many benches as there were rounds. The ratios above are the medians of all of them.",
                 "", "```text", *self.step_lines, "```", ""]
 
 

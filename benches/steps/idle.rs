@@ -40,7 +40,7 @@ fn one<E: Engine>(engine: &'static str, sessions: usize, mut ours: Ours<E>) {
     ours.open(sessions);
     let value = (anonymous_memory() as f64 - before as f64) / sessions as f64;
     let what = "idle session, bytes, in process";
-    Row { row: "12", what, engine, value, hold: 1024.0, stretch: Some(512.0) }.print();
+    Row { row: "12", what, engine, value, hold: Some(1024.0), stretch: Some(512.0) }.print();
 }
 
 /// Bytes of this process that are no file's.

@@ -3,21 +3,24 @@
 //! A step: bytes wait in one socket of each of `m` sessions; they are moved, framed or unmasked, into the
 //! other. The relays take turns step by step, so what disturbs one disturbs all. Reported are medians in
 //! microseconds per session and step; nothing here fails because it was slow. With `--quick` the figures
-//! only show that the bench works.
+//! only show that the bench works. `--only=NAME`, as often as wanted, leaves the other relays out, for profiles.
 //!
 //! * `recv+send`: the two calls alone, which nothing that relays can undercut
 //! * `raw relay`: the least that serves many sockets: epoll, then the two calls, no framing
+//! * `epoll raw`, `io_uring raw`: the program's engines, without sessions and frames
 //! * `epoll`, `epoll splice`, ...: the program's worker on its engines, sessions and all
 
 #![allow(clippy::unwrap_used, reason = "a bench says what it expects")]
 
 use std::time::{Duration, Instant};
 
+mod counted;
 mod harness;
 mod idle;
 mod ours;
 mod raw;
 mod report;
+mod unframed;
 
 use harness::{Direction, Relay};
 use report::{Cell, Report};
@@ -34,6 +37,7 @@ fn main() {
         return idle::measure(engine, sessions.parse().unwrap());
     }
     let quick = words.iter().any(|word| word == "--quick");
+    let only: Vec<_> = words.iter().filter_map(|word| word.strip_prefix("--only=")).collect();
     let mut report = Report::default();
     for (direction, sessions, sizes) in [
         (Direction::ToTenant, 1, &[64, 1_024, 4_096, 16_384, 65_536, 262_144][..]),
@@ -41,6 +45,8 @@ fn main() {
         (Direction::ToCompute, 1, &[8, 1_024, 16_384]),
     ] {
         let mut relays = relays(sessions);
+        relays.retain(|relay| only.is_empty() || only.contains(&relay.name()));
+        harness::settle(&mut relays);
         for size in sizes {
             report.add(cell(&mut relays, direction, sessions, *size, quick));
         }
@@ -52,6 +58,7 @@ fn main() {
 fn relays(sessions: usize) -> Vec<Box<dyn Relay>> {
     let mut relays: Vec<Box<dyn Relay>> =
         vec![Box::new(raw::Raw::new(sessions, false)), Box::new(raw::Raw::new(sessions, true))];
+    relays.extend(unframed::all(sessions));
     relays.extend(ours::all(sessions));
     relays
 }

@@ -3,18 +3,14 @@
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::time::Instant;
 
 use consolegate::console::{ConnectInfo, ConsoleType};
 use consolegate::engine::epoll::EpollEngine;
 use consolegate::engine::uring::{UringEngine, probe};
-use consolegate::engine::{
-    Engine, Event, PipeBudget, Seat, SessionId, Wake, Worker, WorkerSettings, listener,
-};
-use consolegate::session::{
-    Admitted, Authorizer, Input, Limits, Output, Overloaded, Question, Reply, Settings,
-};
+use consolegate::engine::{Engine, PipeBudget, Seat, Worker, WorkerSettings, listener};
+use consolegate::session::{Admitted, Authorizer, Input, Limits, Overloaded, Question, Reply, Settings};
 
+use crate::counted::Counted;
 use crate::harness::{Direction, Ends, Relay};
 
 /// Every engine this machine has, copying only and splicing what is bulk.
@@ -45,7 +41,7 @@ pub(crate) fn epoll(listener: TcpListener, limits: &Limits) -> io::Result<EpollE
 }
 
 /// As many as the idle measure opens, and some.
-const SESSIONS_MAX: u64 = 2_048;
+pub(crate) const SESSIONS_MAX: u64 = 2_048;
 
 /// A worker and the other ends of its sessions.
 pub(crate) struct Ours<E: Engine> {
@@ -131,84 +127,14 @@ impl<E: Engine> Relay for Ours<E> {
     }
 
     fn run(&mut self, _direction: Direction, waiting: usize) {
-        let counted = self.worker.engine_mut();
-        counted.received = 0;
-        counted.sent.fill(0);
-        loop {
+        self.worker.engine_mut().start_counting();
+        while !self.worker.engine().has_moved(waiting) {
             self.worker.turn().unwrap();
-            let counted = self.worker.engine_mut();
-            if counted.received >= waiting && counted.writes_open == 0 {
-                assert_eq!(counted.received, waiting, "bytes out of nowhere");
-                return;
-            }
         }
     }
 
     fn sent(&self, session: usize) -> usize {
-        self.worker.engine().sent[session]
-    }
-}
-
-/// An engine, and what went through it: tells when a step is over.
-pub(crate) struct Counted<E> {
-    engine: E,
-    received: usize,
-    /// By slot
-    sent: Vec<usize>,
-    writes_open: usize,
-}
-
-impl<E> Counted<E> {
-    fn new(engine: E) -> Self {
-        Self { engine, received: 0, sent: Vec::new(), writes_open: 0 }
-    }
-
-    fn count(&mut self, input: &Input) {
-        match input {
-            Input::Received { chunk, .. } => self.received += chunk.len(),
-            Input::Piped { len, .. } => self.received += usize::try_from(*len).unwrap(),
-            Input::Written { .. } | Input::Spliced { .. } => self.writes_open -= 1,
-            _ => {}
-        }
-    }
-}
-
-impl<E: Engine> Engine for Counted<E> {
-    fn now(&self) -> Instant {
-        self.engine.now()
-    }
-
-    fn submit(&mut self, id: SessionId, output: Output) -> Option<Input> {
-        let len = match &output {
-            Output::Write { chunk, .. } => chunk.len(),
-            Output::SpliceOut { header, len, .. } => header.as_slice().len() + usize::try_from(*len).unwrap(),
-            _ => 0,
-        };
-        let slot = usize::try_from(id.index).unwrap();
-        self.sent.resize(self.sent.len().max(slot + 1), 0);
-        self.sent[slot] += len;
-        self.writes_open += usize::from(len > 0);
-        let answer = self.engine.submit(id, output);
-        answer.iter().for_each(|input| self.count(input));
-        answer
-    }
-
-    fn wait(&mut self, deadline: Option<Instant>, events: &mut Vec<Event>) -> io::Result<()> {
-        self.engine.wait(deadline, events)?;
-        for event in events.iter() {
-            if let Event::Completed { input, .. } = event {
-                self.count(input);
-            }
-        }
-        Ok(())
-    }
-
-    fn stop_accepting(&mut self) {
-        self.engine.stop_accepting();
-    }
-
-    fn waker(&self) -> Arc<dyn Wake> {
-        self.engine.waker()
+        self.worker.engine().sent(session)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 
+use consolegate::proto::bytes::Chunk;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::harness::{Direction, Ends, Relay};
@@ -18,7 +19,8 @@ pub(crate) struct Raw {
     computes: Vec<mio::net::TcpStream>,
     poll: Option<Poll>,
     events: Events,
-    buffer: Vec<u8>,
+    /// One of the program's: where it begins in its page decides how fast it is copied
+    buffer: Chunk,
     /// Bytes of the last run in each session
     each: usize,
 }
@@ -31,13 +33,11 @@ impl Raw {
             computes: Vec::new(),
             poll: polled.then(|| Poll::new().unwrap()),
             events: Events::with_capacity(1_024),
-            buffer: vec![0; BUFFER_BYTES],
+            buffer: Chunk::with_capacity(BUFFER_BYTES),
             each: 0,
         };
         for _ in 0..sessions {
             let ((tenant, our_tenant), (compute, our_compute)) = (pair(), pair());
-            let (mut tenant, mut our_tenant) = (tenant, our_tenant);
-            answer_once(&mut tenant, &mut our_tenant);
             raw.ends.push(Ends { tenant, compute });
             raw.tenants.push(mio::net::TcpStream::from_std(our_tenant));
             raw.computes.push(mio::net::TcpStream::from_std(our_compute));
@@ -62,14 +62,15 @@ impl Raw {
         };
         let mut moved = 0;
         loop {
-            let len = match from.read(&mut self.buffer) {
+            let buffer = self.buffer.spare_mut();
+            let len = match from.read(buffer) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return moved,
                 result => result.unwrap(),
             };
-            to.write_all(&self.buffer[..len]).unwrap();
+            to.write_all(&buffer[..len]).unwrap();
             moved += len;
             // A short read has emptied the socket.
-            if len < self.buffer.len() {
+            if len < buffer.len() {
                 return moved;
             }
         }
@@ -110,16 +111,6 @@ impl Relay for Raw {
     fn sent(&self, _session: usize) -> usize {
         self.each
     }
-}
-
-/// A byte to and fro, as a session's handshake goes: the kernel puts off acknowledgements on sockets that have
-/// answered.
-fn answer_once(theirs: &mut TcpStream, ours: &mut TcpStream) {
-    theirs.write_all(b"?").unwrap();
-    let mut byte = [0];
-    while ours.read(&mut byte).is_err() {}
-    ours.write_all(b"!").unwrap();
-    theirs.read_exact(&mut byte).unwrap();
 }
 
 /// A connection: the harness's end, blocking, and the relay's, not.

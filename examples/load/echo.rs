@@ -37,8 +37,40 @@ const STALLED_AFTER: Duration = Duration::from_millis(300);
 /// Points of the distribution that is drawn.
 const QUANTILES: [f64; 12] = [0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999, 0.9999];
 
-/// Nanoseconds, three digits.
-type Latencies = Histogram<u64>;
+/// Long enough for some hundred messages at the rates that are measured.
+const SLICE: Duration = Duration::from_millis(250);
+
+/// Nanoseconds, three digits: of all messages, and of those sent in each slice of time.
+struct Latencies {
+    all: Histogram<u64>,
+    slices: Vec<Histogram<u64>>,
+}
+
+impl Latencies {
+    fn new() -> Outcome<Self> {
+        Ok(Self { all: Histogram::new(3)?, slices: Vec::new() })
+    }
+
+    /// A message that was sent so long after the run began has come back now.
+    fn record(&mut self, sent_ns: u64, now_ns: u64) -> Outcome<()> {
+        let took = now_ns.saturating_sub(sent_ns);
+        self.all.record(took)?;
+        let slice = usize::try_from(sent_ns / nanos(SLICE))?;
+        while self.slices.len() <= slice {
+            self.slices.push(Histogram::new(3)?);
+        }
+        self.slices[slice].record(took)?;
+        Ok(())
+    }
+
+    /// The median of the slices' quantile: a pause of the machine is in one or two of them.
+    fn of_slices(&self, quantile: f64) -> u64 {
+        let full = self.slices.iter().filter(|slice| !slice.is_empty());
+        let mut values: Vec<_> = full.map(|slice| slice.value_at_quantile(quantile)).collect();
+        values.sort_unstable();
+        values.get(values.len() / 2).copied().unwrap_or(0)
+    }
+}
 
 pub(crate) fn run(args: &Args) -> Outcome<Value> {
     let node = Station::listen(args.listen, Role::Echo)?;
@@ -53,8 +85,8 @@ pub(crate) fn run(args: &Args) -> Outcome<Value> {
     let used = used(&account).since(before);
     drop((stalled, idle));
     node.stop()?;
-    let us = |quantile| latencies.value_at_quantile(quantile) as f64 / 1e3;
-    let answered = latencies.len();
+    let us = |quantile| latencies.all.value_at_quantile(quantile) as f64 / 1e3;
+    let answered = latencies.all.len();
     if answered == 0 {
         return Err("no message came back".into());
     }
@@ -63,6 +95,7 @@ pub(crate) fn run(args: &Args) -> Outcome<Value> {
         "unanswered": sent.saturating_sub(answered),
         "p50_us": us(0.5),
         "p99_us": us(0.99),
+        "p99_slices_us": latencies.of_slices(0.99) as f64 / 1e3,
         "p999_us": us(0.999),
         "max_us": us(1.0),
         "distribution": QUANTILES.map(|quantile| [quantile, us(quantile)]),
@@ -91,7 +124,7 @@ fn stall(args: &Args) -> Outcome<Vec<Tenant>> {
 type Run = (Latencies, u64, Box<dyn FnOnce(&Account) -> Used>);
 
 fn closed_loop(args: &Args, mut tenants: Vec<Tenant>, begun: Instant) -> Outcome<Run> {
-    let mut latencies = Latencies::new(3)?;
+    let mut latencies = Latencies::new()?;
     let mut sent = 0;
     let bytes = [0x5a; MESSAGE_BYTES];
     'window: loop {
@@ -100,10 +133,10 @@ fn closed_loop(args: &Args, mut tenants: Vec<Tenant>, begun: Instant) -> Outcome
                 break 'window;
             }
             let wire = message(&bytes, tenant.framed)?;
-            let at = Instant::now();
+            let at = nanos(begun.elapsed());
             tenant.send(&wire)?;
             tenant.take(MESSAGE_BYTES)?;
-            latencies.record(nanos(at.elapsed()))?;
+            latencies.record(at, nanos(begun.elapsed()))?;
             sent += 1;
         }
     }
@@ -132,12 +165,12 @@ fn scheduled(args: &Args, tenants: Vec<Tenant>, begun: Instant) -> Outcome<Run> 
     let (rate, window) = (args.rate, args.window);
     let sending = thread::spawn(move || send_on_schedule(&senders, framed, rate, window, begun));
 
-    let mut latencies = Latencies::new(3)?;
+    let mut latencies = Latencies::new()?;
     let mut events = Events::with_capacity(1_024);
     let mut buffer = vec![0; 65_536];
     let mut sent = None;
     let mut sending = Some(sending);
-    while sent.is_none_or(|sent| latencies.len() < sent) && begun.elapsed() < window + STRAGGLERS {
+    while sent.is_none_or(|sent| latencies.all.len() < sent) && begun.elapsed() < window + STRAGGLERS {
         if sending.as_ref().is_some_and(thread::JoinHandle::is_finished)
             && let Some(thread) = sending.take()
         {
@@ -217,7 +250,7 @@ impl Receiver {
             for message in partial.drain(..whole).as_slice().chunks_exact(MESSAGE_BYTES) {
                 let mut sent = [0; 8];
                 sent.copy_from_slice(&message[..8]);
-                latencies.record(now.saturating_sub(u64::from_le_bytes(sent)))?;
+                latencies.record(u64::from_le_bytes(sent), now)?;
             }
             if len < buffer.len() {
                 return Ok(());
