@@ -112,6 +112,8 @@ def main():
 
     chosen = arguments(sys.argv[1:])
     selected = [case for case in CASES if not chosen["only"] or any(text in case.id for text in chosen["only"])]
+    if not selected:
+        sys.exit(f"compat: no case's name contains {' or '.join(chosen['only'])}; --list shows them")
     if chosen["list"]:
         print("\n".join(f"{case.id:50} {case.about.splitlines()[0] if case.about else ''}" for case in selected))
         return 0
