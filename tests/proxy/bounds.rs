@@ -5,6 +5,8 @@ use std::net::TcpListener;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use consolegate::proto::bytes::storage_bytes;
+
 use super::admin::metrics;
 use super::client::{Client, request};
 use super::live::Live;
@@ -122,7 +124,7 @@ fn an_instance_has_as_many_consoles_as_it_may(engine: &str) {
 /// Three connections hold two buffers each, of 64 KiB and the room for a header.
 fn connections_beyond_what_their_buffers_may_hold_wait_in_the_queue(engine: &str) {
     let (read_bytes, pool_bytes) = (65_536, 1_048_576);
-    let all = pool_bytes + 3 * 2 * (read_bytes + 16);
+    let all = pool_bytes + 3 * 2 * storage_bytes(read_bytes);
     let own = format!(
         "workers = 1\nread_bytes = {read_bytes}\npool_bytes = {pool_bytes}\nrelay_buffers_bytes = {all}\n\
          bulk_buffers_max = 0"
