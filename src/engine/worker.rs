@@ -90,7 +90,7 @@ impl WorkerHandle {
     }
 }
 
-/// One thread's sessions and the engine that moves their bytes. Nothing is shared with other workers.
+/// One thread's sessions and the engine that moves their bytes. With other workers it shares how many connections each has, and the list of open consoles.
 pub struct Worker<E: Engine> {
     engine: E,
     shared: WorkerSettings,

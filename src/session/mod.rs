@@ -5,8 +5,8 @@
 //! Whoever drives a [`Session`] calls [`Session::start`] once, and then, for each thing that happens,
 //! [`Session::handle`] with one [`Input`]. After each call it takes *all* outputs from the [`Outbox`], in
 //! order, and carries them out; the last one is [`Output::Wait`], which says until when nothing more will happen
-//! without an input, unless that is what the one before has said. Then the next call may follow. After [`Output::Close`] the session is over:
-//! no further call is made, and whatever was still under way is cancelled.
+//! without an input, unless that is what the one before has said. Then the next call may follow. After
+//! [`Output::Close`] the session is over: no further call is made, and whatever was still under way is cancelled.
 //!
 //! What an output promises about its input:
 //!
@@ -139,7 +139,7 @@ pub enum Input {
 pub enum Output {
     /// A question to the control thread.
     Ask(Question),
-    /// A notice to the control thread; it is not answered.
+    /// A notice of what others want to know; it is not answered.
     Tell(Notice),
     /// Connect to the compute node.
     Connect {
