@@ -90,7 +90,8 @@ impl WorkerHandle {
     }
 }
 
-/// One thread's sessions and the engine that moves their bytes. With other workers it shares how many connections each has, and the list of open consoles.
+/// One thread's sessions and the engine that moves their bytes. With other workers it shares how many connections each
+/// has, and the list of open consoles.
 pub struct Worker<E: Engine> {
     engine: E,
     shared: WorkerSettings,
