@@ -3,6 +3,7 @@
 use std::net::TcpStream;
 
 use super::operation::Key;
+use super::watch::Watch;
 use crate::engine::SessionId;
 use crate::engine::kernel_tls::KernelTls;
 use crate::engine::pipes::{Pipe, PipedFrame};
@@ -42,8 +43,10 @@ enum State {
 pub(super) struct Socket {
     /// Kept beside its entry in the file table: other system calls need the descriptor
     pub(super) stream: Option<TcpStream>,
-    /// The receive under way, or the poll for bytes to read or splice
+    /// The receive under way
     pub(super) receiving: Option<Key>,
+    /// What tells that there are bytes to read or splice
+    pub(super) watch: Watch,
     /// The send under way, or the connect before the first of them, or the poll for room to splice into
     pub(super) sending: Option<Key>,
     /// The frame that waits for that room
@@ -152,7 +155,10 @@ impl Connection {
 
     /// The operations that must be cancelled when the connection closes.
     pub(super) fn to_cancel(&self) -> impl Iterator<Item = Key> + use<> {
-        let (tenant, compute) = (&self.tenant, &self.compute);
-        [tenant.receiving, tenant.sending, compute.receiving, compute.sending].into_iter().flatten()
+        [&self.tenant, &self.compute]
+            .map(|socket| [socket.receiving, socket.sending, socket.watch.key()])
+            .into_iter()
+            .flatten()
+            .flatten()
     }
 }

@@ -12,7 +12,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv};
 
 use super::UringEngine;
-use super::operation::{Operation, Readiness};
+use super::watch::Awaiting;
 use crate::engine::pool::{Pool, ReadSize};
 use crate::engine::{BYTES_PER_TURN, READS_PER_TURN};
 use crate::proto::bytes::Chunk;
@@ -30,6 +30,7 @@ impl UringEngine {
             let socket = connection.socket(from);
             let Some(stream) = &socket.stream else { continue };
             reads += 1;
+            socket.watch.about_to_read();
             match read_now(stream, &mut self.pool, &mut socket.read_size) {
                 Ok(chunk) if chunk.is_empty() => {
                     self.pool.put(chunk);
@@ -42,9 +43,8 @@ impl UringEngine {
                     self.report(id, Input::Received { from, chunk });
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    let awaited = Readiness::Readable;
-                    socket.receiving = Some(self.ring.start(Operation::Poll { id, side: from, awaited }));
-                    connection.started(1);
+                    socket.watch.found_nothing();
+                    self.watch(id, from, Awaiting::Read);
                 }
                 Err(source) => self.read_failed(id, from, source),
             }

@@ -38,13 +38,15 @@ mod probe;
 mod ring;
 mod splice;
 mod submission;
+mod watch;
 
 use acceptor::Acceptor;
 use connection::{Connections, Returned};
-use operation::{Operation, Readiness};
+use operation::Operation;
 pub use probe::{Unavailable, probe};
 use ring::{Completion, Ring};
 use submission::FileSlot;
+use watch::{Awaiting, Crowd};
 
 /// How many operations a ring of ours knows; the kernel refuses it all others.
 pub const OPERATIONS: usize = submission::OPCODES.len();
@@ -75,6 +77,7 @@ pub struct UringEngine {
     pool: Pool,
     /// Events of the last turn
     batch: usize,
+    crowd: Crowd,
     pipes: Pipes,
 }
 
@@ -110,6 +113,7 @@ impl UringEngine {
             to_read: VecDeque::new(),
             pool: Pool::new(limits, pool_bytes),
             batch: 0,
+            crowd: Crowd::default(),
             pipes: Pipes::new(pipes, limits),
             ring,
         })
@@ -143,7 +147,10 @@ impl UringEngine {
             Completion::Received { id, from, result, more } => self.received(id, from, result, more),
             Completion::Sent { id, to, chunk, result } => self.sent(id, to, chunk, result),
             Completion::Connected { id, result } => self.connected(id, result),
-            Completion::Polled { id, side, awaited } => self.polled(id, side, awaited),
+            Completion::Polled { id, side } => self.polled(id, side),
+            Completion::Watched { id, side, user_data, last, more } => {
+                self.watched(id, side, user_data, last, more);
+            }
             Completion::Counted(id) => {
                 if matches!(self.connections.returned(id), Returned::Over) {
                     self.release(id);
@@ -215,21 +222,23 @@ impl UringEngine {
         if socket.stream.is_none() {
             return;
         }
-        debug_assert!(socket.receiving.is_none(), "one read is open at a time");
+        debug_assert!(socket.receiving.is_none() && socket.watch.is_free(), "one read is open at a time");
         let wait_first = std::mem::take(&mut socket.drained);
         self.pool.settle(&mut socket.read_size);
-        let direct = self.batch <= FEW_EVENTS || socket.read_size.is_at_least(self.ring.buffer_bytes() / 2);
+        let direct = !self.crowd.is_there() || socket.read_size.is_at_least(self.ring.buffer_bytes() / 2);
         // With kernel TLS half a record makes a socket readable, and polling would never wait.
         if direct && socket.kernel_tls.is_none() {
             if wait_first {
-                let awaited = Readiness::Readable;
-                socket.receiving = Some(self.ring.start(Operation::Poll { id, side: from, awaited }));
-                connection.started(1);
+                self.watch(id, from, Awaiting::Read);
             } else {
                 self.to_read.push_back((id, from));
             }
             return;
         }
+        // The receive waits by itself.
+        self.unwatch(id, from);
+        let Some(connection) = self.connections.live(id) else { return };
+        let socket = connection.socket(from);
         socket.receiving = Some(self.ring.start(Operation::Recv { id, from, wait_first }));
         connection.started(1);
     }
@@ -363,8 +372,7 @@ impl UringEngine {
         } else if let (Some(stream), true) = (&socket.stream, socket.kernel_tls.is_some()) {
             if !KernelTls::shut_down(stream) {
                 socket.fin_due = true;
-                let awaited = Readiness::Writable;
-                socket.sending = Some(self.ring.start(Operation::Poll { id, side: to, awaited }));
+                socket.sending = Some(self.ring.start(Operation::Poll { id, side: to }));
                 connection.started(1);
             }
         } else if let Some(stream) = &socket.stream {
@@ -531,6 +539,7 @@ impl Engine for UringEngine {
         self.read_some();
         self.place();
         self.batch = self.completed.len();
+        self.crowd.turned(self.batch);
         events.append(&mut self.completed);
         Ok(())
     }

@@ -50,14 +50,19 @@ pub(super) enum Operation {
         /// From now
         after: Box<Timespec>,
     },
-    /// Wait until a socket has bytes, or room for some
+    /// Wait until a socket has room for bytes
     Poll {
         /// Whose
         id: SessionId,
         /// Which side's socket
         side: Side,
-        /// What for
-        awaited: Readiness,
+    },
+    /// Tell each time that a socket has got bytes, until it is cancelled
+    Watch {
+        /// Whose
+        id: SessionId,
+        /// Which side's socket
+        side: Side,
     },
     /// Cancel another operation
     Cancel {
@@ -66,17 +71,6 @@ pub(super) enum Operation {
         /// Which
         target: Key,
     },
-}
-
-/// What a socket is polled for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Readiness {
-    /// Bytes to read, or the end of the stream
-    Readable,
-    /// The same, to splice
-    Spliceable,
-    /// Room for bytes
-    Writable,
 }
 
 /// Names an operation while it is under way, in the kernel's `user_data` too: entry and generation, so that a

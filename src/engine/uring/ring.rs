@@ -17,7 +17,7 @@ use io_uring::types::{CancelBuilder, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode};
 
 use super::buffers::{BUFFER_BYTES_MAX, BufferRing};
-use super::operation::{Key, Operation, Operations, Readiness};
+use super::operation::{Key, Operation, Operations};
 use super::submission::{FileSlot, OPCODES, submission};
 use crate::engine::SessionId;
 use crate::proto::bytes::Chunk;
@@ -31,6 +31,9 @@ const COMPLETIONS: u32 = 8_192;
 
 /// `IORING_REGISTER_FILES_UPDATE` of `linux/io_uring.h`: the one registration needed once the ring runs.
 const REGISTER_FILES_UPDATE: u8 = 6;
+
+/// What a poll says of a socket whose peer sends no more.
+const ENDING: u32 = (libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR).cast_unsigned() as u32;
 
 /// How long the last operations may take to be cancelled when a ring is dropped.
 const QUIESCE: Duration = Duration::from_secs(2);
@@ -75,14 +78,25 @@ pub(super) enum Completion {
         /// Whether the connection stands
         result: io::Result<()>,
     },
-    /// A socket is ready for what it was polled for, or broken, which trying will tell.
+    /// A socket has room for bytes, or is broken, which trying will tell.
     Polled {
         /// Whose
         id: SessionId,
         /// Which side's socket
         side: Side,
-        /// What for
-        awaited: Readiness,
+    },
+    /// A socket that is watched has bytes or is broken, or the watch has ended.
+    Watched {
+        /// Whose
+        id: SessionId,
+        /// Which side's socket
+        side: Side,
+        /// The operation, as [`Key::user_data`] names it
+        user_data: u64,
+        /// No bytes come behind those that are there
+        last: bool,
+        /// The watch goes on
+        more: bool,
     },
     /// Another operation of a session has come back: a timeout or a cancellation.
     Counted(SessionId),
@@ -288,6 +302,7 @@ impl Ring {
         let operation = if more {
             match self.operations.get_mut(entry.user_data()) {
                 Some(Operation::Accept) => Some(Operation::Accept),
+                Some(&mut Operation::Watch { id, side }) => Some(Operation::Watch { id, side }),
                 _ => None,
             }
         } else {
@@ -309,7 +324,11 @@ impl Ring {
                 Completion::Sent { id, to, chunk, result: result.map(|len| len as usize) }
             }
             Some(Operation::Connect { id, .. }) => Completion::Connected { id, result: result.map(|_| ()) },
-            Some(Operation::Poll { id, side, awaited }) => Completion::Polled { id, side, awaited },
+            Some(Operation::Poll { id, side }) => Completion::Polled { id, side },
+            Some(Operation::Watch { id, side }) => {
+                let last = result.is_ok_and(|events| events & ENDING != 0);
+                Completion::Watched { id, side, user_data: entry.user_data(), last, more }
+            }
             Some(Operation::ConnectTimeout { id, .. } | Operation::Cancel { id: Some(id), .. }) => {
                 Completion::Counted(id)
             }

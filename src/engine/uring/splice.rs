@@ -4,7 +4,8 @@ use std::io;
 
 use super::UringEngine;
 use super::connection::Returned;
-use super::operation::{Operation, Readiness};
+use super::operation::Operation;
+use super::watch::Awaiting;
 use crate::engine::SessionId;
 use crate::engine::pipes::{PipedFrame, Spliced};
 use crate::session::{Failure, Input, Side};
@@ -28,9 +29,8 @@ impl UringEngine {
         self.pipes.put(pipe);
         match filled {
             Ok(Spliced::WouldBlock) => {
-                let awaited = Readiness::Spliceable;
-                socket.receiving = Some(self.ring.start(Operation::Poll { id, side: from, awaited }));
-                connection.started(1);
+                socket.watch.found_nothing();
+                self.watch(id, from, Awaiting::Splice);
             }
             Ok(_) => self.report(id, Input::Ended { from }),
             // Not every kernel splices from every socket; reading says what is wrong otherwise.
@@ -51,8 +51,7 @@ impl UringEngine {
         };
         if matches!(sent, Ok(false)) {
             socket.piped = Some(frame);
-            let awaited = Readiness::Writable;
-            socket.sending = Some(self.ring.start(Operation::Poll { id, side: to, awaited }));
+            socket.sending = Some(self.ring.start(Operation::Poll { id, side: to }));
             connection.pipe = pipe;
             connection.started(1);
             return None;
@@ -70,35 +69,23 @@ impl UringEngine {
         })
     }
 
-    /// Goes on with what waited for a socket.
-    pub(super) fn polled(&mut self, id: SessionId, side: Side, awaited: Readiness) {
+    /// Goes on with what waited for room in a socket.
+    pub(super) fn polled(&mut self, id: SessionId, side: Side) {
         let connection = match self.connections.returned(id) {
             Returned::Live(connection) => connection,
             Returned::Closing => return,
             Returned::Over => return self.release(id),
         };
         let socket = connection.socket(side);
-        match awaited {
-            Readiness::Readable => {
-                socket.receiving = None;
-                self.to_read.push_back((id, side));
-            }
-            Readiness::Spliceable => {
-                socket.receiving = None;
-                self.splice_in(id, side);
-            }
-            Readiness::Writable => {
-                socket.sending = None;
-                if let Some(frame) = socket.piped.take()
-                    && let Some(input) = self.splice_out(id, side, frame)
-                {
-                    self.report(id, input);
-                } else if let Some(connection) = self.connections.live(id) {
-                    // Kernel TLS waits for room for its end.
-                    if std::mem::take(&mut connection.socket(side).fin_due) {
-                        self.shut_down_write(id, side);
-                    }
-                }
+        socket.sending = None;
+        if let Some(frame) = socket.piped.take()
+            && let Some(input) = self.splice_out(id, side, frame)
+        {
+            self.report(id, input);
+        } else if let Some(connection) = self.connections.live(id) {
+            // Kernel TLS waits for room for its end.
+            if std::mem::take(&mut connection.socket(side).fin_due) {
+                self.shut_down_write(id, side);
             }
         }
     }

@@ -1,0 +1,165 @@
+//! Standing polls: a socket that is read by calls of their own is watched by one operation for as long as that lasts,
+//! so that no read starts an operation and ends it.
+
+use super::operation::{Key, Operation};
+use super::{FEW_EVENTS, Returned, UringEngine};
+use crate::engine::SessionId;
+use crate::session::Side;
+
+/// Turns in a row of the one kind or the other after which a crowd has come or gone. A change ends and starts a watch
+/// for each socket that is read, so that it may not happen all the time.
+const TURNS: u8 = 16;
+
+/// Whether many sockets are ready at once, most of the time.
+#[derive(Debug, Default)]
+pub(super) struct Crowd {
+    there: bool,
+    /// Turns that said otherwise, less those that said the same
+    against: u8,
+}
+
+impl Crowd {
+    /// A turn with so many events.
+    pub(super) fn turned(&mut self, events: usize) {
+        if (events > FEW_EVENTS) == self.there {
+            self.against = self.against.saturating_sub(1);
+        } else {
+            self.against += 1;
+        }
+        if self.against == TURNS {
+            *self = Self { there: !self.there, against: 0 };
+        }
+    }
+
+    /// Whether reads are the ring's.
+    pub(super) fn is_there(&self) -> bool {
+        self.there
+    }
+}
+
+/// What tells that a socket has something to read.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    key: Option<Key>,
+    awaiting: Option<Awaiting>,
+    /// It told while nothing waited for it.
+    told: bool,
+    /// It told that the peer sends no more, which it does not tell again.
+    last: bool,
+}
+
+/// What is to happen when there is something to read.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Awaiting {
+    /// A read by a call of its own
+    Read,
+    /// The same into a pipe
+    Splice,
+}
+
+impl Watch {
+    /// The operation that watches, if there is one.
+    pub(super) fn key(&self) -> Option<Key> {
+        self.key
+    }
+
+    /// Whether nothing waits for it.
+    pub(super) fn is_free(&self) -> bool {
+        self.awaiting.is_none()
+    }
+
+    /// What was told until now is about to be read.
+    pub(super) fn about_to_read(&mut self) {
+        self.told = false;
+    }
+
+    /// There was nothing to read, whatever has been told.
+    pub(super) fn found_nothing(&mut self) {
+        (self.told, self.last) = (false, false);
+    }
+}
+
+impl UringEngine {
+    /// Goes on once the socket, which has just been emptied, has something to read.
+    pub(super) fn watch(&mut self, id: SessionId, side: Side, awaiting: Awaiting) {
+        let Some(connection) = self.connections.live(id) else { return };
+        let watch = &mut connection.socket(side).watch;
+        debug_assert!(watch.is_free(), "one read is open at a time");
+        if std::mem::take(&mut watch.told) || watch.last {
+            return self.go_on(id, side, awaiting);
+        }
+        watch.awaiting = Some(awaiting);
+        if watch.key.is_none() {
+            watch.key = Some(self.ring.start(Operation::Watch { id, side }));
+            connection.started(1);
+        }
+    }
+
+    /// Ends a watch that nothing waits for.
+    pub(super) fn unwatch(&mut self, id: SessionId, side: Side) {
+        let Some(connection) = self.connections.live(id) else { return };
+        if let Some(target) = std::mem::take(&mut connection.socket(side).watch).key {
+            connection.started(1);
+            self.ring.start(Operation::Cancel { id: Some(id), target });
+        }
+    }
+
+    /// A socket has something to read, or its watch has ended.
+    pub(super) fn watched(&mut self, id: SessionId, side: Side, user_data: u64, last: bool, more: bool) {
+        let connection = if more {
+            self.connections.live(id)
+        } else {
+            match self.connections.returned(id) {
+                Returned::Live(connection) => Some(connection),
+                Returned::Closing => None,
+                Returned::Over => return self.release(id),
+            }
+        };
+        let Some(connection) = connection else { return };
+        let watch = &mut connection.socket(side).watch;
+        if watch.key.map(Key::user_data) != Some(user_data) {
+            return;
+        }
+        if !more {
+            watch.key = None;
+        }
+        watch.last |= last;
+        match watch.awaiting.take() {
+            Some(awaiting) => self.go_on(id, side, awaiting),
+            None => watch.told = true,
+        }
+    }
+
+    fn go_on(&mut self, id: SessionId, side: Side, awaiting: Awaiting) {
+        match awaiting {
+            Awaiting::Read => self.to_read.push_back((id, side)),
+            Awaiting::Splice => self.splice_in(id, side),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crowd_comes_and_goes_after_a_while() {
+        let mut crowd = Crowd::default();
+        for _ in 1..TURNS {
+            crowd.turned(FEW_EVENTS + 1);
+            assert!(!crowd.is_there());
+        }
+        crowd.turned(1);
+        crowd.turned(FEW_EVENTS + 1);
+        assert!(!crowd.is_there(), "one turn of few counts against one of many");
+        crowd.turned(FEW_EVENTS + 1);
+        assert!(crowd.is_there());
+        for _ in 0..1_000 {
+            crowd.turned(0);
+            crowd.turned(100);
+        }
+        assert!(crowd.is_there(), "as many of one kind as of the other");
+        (0..TURNS).for_each(|_| crowd.turned(0));
+        assert!(!crowd.is_there());
+    }
+}
