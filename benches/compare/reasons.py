@@ -7,8 +7,7 @@ BOTH = {
     "2": "the worker's one processor is full, so that a step's cost is its speed: see row 1",
     "3": "copying in and out is most of it and the same for both; buffers that begin in the middle of a page took away "
          "what chance alignment cost",
-    "4": "a frame's header makes 65,536 bytes two segments where the loopback interface takes 65,483 at once, and shifts the "
-         "copy's source by ten bytes",
+    "4": "a session's part as in row 6, and ten bytes more, for which the kernel may need one more page",
     "5": "unmasking 16 KiB takes about half a microsecond; the rest is as in row 6",
     "6": "what a session does with an event, some 0.35 us, is spread flat over some thirty functions, none of which is in "
          "the cache any more when the kernel has done its part",
@@ -23,11 +22,12 @@ BOTH = {
     "13": "rustls keeps most of it: its buffers are empty at rest, its secrets and state machines are not",
     "15": "half of a set-up's CPU is the worker's, mostly TCP in the kernel: accepting, connecting and closing both ends; the "
           "rest is the look-up in SQLite, on a thread of its own, and the threads' wake-ups of each other on the one CPU",
-    "18": "the kernel's TCP and wake-ups are nine tenths of an echo here; websockify pays the same and Python on top",
+    "18": "the kernel's TCP and wake-ups are nine tenths of an echo here; websockify pays the same and Python on top; HAProxy, "
+          "which speaks no WebSocket, has 0.51 to 0.55 of websockify's CPU on this machine",
     "25": "an echo is four wake-ups of idle processors, 25 to 50 us each here, on either side of the ratio; spinning before "
           "sleep would hide two of them, at the price of a processor",
-    "26": "the same measure differs sevenfold from round to round on this machine (363 to 2,666 us without idle sessions), so "
-          "that the ratio says little; an echo's median grows by 1 to 6 %, its CPU by 3 to 9 %",
+    "26": "the machine's own pauses are most of a p99 here: taken by turns of two seconds, ratios of 0.5 and of 2.1 follow each "
+          "other; an echo's median grows by 1 to 6 %, its CPU by 3 to 9 %",
 }
 
 # ("3", "io_uring"): "one sentence, with what was tried and what it brought"

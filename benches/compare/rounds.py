@@ -20,13 +20,15 @@ RUN_SECONDS_MAX = 180
 class Measure:
     """One thing that is measured: a mode of the load generator and its options."""
 
-    def __init__(self, key, title, mode, fresh=False, group=peers.PLAIN, special=None, without=(), only=(), **options):
+    def __init__(self, key, title, mode, fresh=False, group=peers.PLAIN, special=None, without=(), only=(), times=1,
+                 **options):
         self.key, self.title, self.mode, self.options = key, title, mode, options
         self.fresh = fresh  # on processes that have served nobody yet
         self.group = group  # of the peers of that group, and of no others
         self.special = special or {}  # options of single proxies
         self.without = without  # proxies it is not taken of
         self.only = only  # the only ones it is taken of, if there are any
+        self.times = times  # how often in each round: short ones that the machine disturbs
 
     def takes(self, peer):
         return peer.group == self.group and peer.name not in self.without and (not self.only or peer.name in self.only)
@@ -52,7 +54,8 @@ def measures(quick):
     found.append(Measure("s2c-64k-many", f"server to client, {many} sessions, 64 KiB writes", "s2c",
                          bytes=64 * KIB, sessions=many, millis=millis, warm_ms=warm))
     echo = 200 if quick else 2000
-    found.append(Measure("echo-1", "1 session, one after the other", "echo", sessions=1, rate=0, millis=echo))
+    found.append(Measure("echo-1", "1 session, one after the other", "echo", sessions=1, rate=0, millis=echo,
+                         times=1 if quick else 3))
     for sessions, rate in ((20, 500),) if quick else ((100, 2000), (1000, 4000)):
         # A pause of the machine is in the p99 of a short run.
         found.append(Measure(f"echo-{sessions}", f"{sessions} sessions, {rate} messages a second", "echo",
@@ -62,10 +65,10 @@ def measures(quick):
     found.append(Measure("echo-stalled", f"{live} sessions, {rate} messages a second, beside a client that never reads",
                          "echo", sessions=live, rate=rate, millis=echo, stalled=1,
                          without=("websockify",)))
-    # Beside the same sessions alone, in the same round: who is idle may not cost those who are not.
+    # By turns with the same sessions alone: who is idle may not cost those who are not.
     idle, (live, rate) = (100, (20, 500)) if quick else (8500, (1000, 4000))
     found.append(Measure("echo-idle", f"{live} sessions, {rate} messages a second, beside {idle} idle ones", "echo",
-                         sessions=live, rate=rate, millis=3 * echo, idle=idle, only=("epoll", "uring")))
+                         sessions=live, rate=rate, millis=echo, idle=idle, only=("epoll", "uring")))
     found.append(Measure("conn", "set-ups", "conn", millis=max(millis, 400), warm_ms=warm))
     few = {"sessions": 10 if quick else 30}
     found.append(Measure("idle", "idle sessions", "idle", fresh=True, special={"websockify": few},
@@ -85,7 +88,7 @@ def measures(quick):
                 bytes=64 * KIB, sessions=1, millis=millis, warm_ms=warm),
         # Each of Nova's thirty takes a third of a second to set up.
         Measure("echo-30-checked", "30 sessions, 500 messages a second, through Nova's proxy", "echo",
-                group=peers.CHECKED, sessions=5 if quick else 30, rate=500, millis=echo),
+                group=peers.CHECKED, sessions=5 if quick else 30, rate=500, millis=echo, times=1 if quick else 2),
     ]
     found += [
         Measure("s2c-64k-tls", "server to client under TLS 1.3, 64 KiB writes", "s2c", group=peers.TLS,
@@ -164,9 +167,10 @@ class Comparison:
             begun = time.monotonic()
             for measure in self.measures:
                 order = [peer for peer in self.peers if measure.takes(peer)]
-                self.random.shuffle(order)
-                for peer in order:
-                    self.one(number, measure, peer)
+                for repeat in range(measure.times):
+                    self.random.shuffle(order)
+                    for peer in order:
+                        self.one(number, repeat, measure, peer)
             if any(peer.group == peers.TLS for peer in self.peers):
                 self.seal(number)
             print(f"compare: round {number} of {self.rounds} took {time.monotonic() - begun:.0f} s", flush=True)
@@ -177,7 +181,7 @@ class Comparison:
                               preexec_fn=lambda: os.sched_setaffinity(0, peers.PROXY_CPU))
         self.raw.append({"round": number, "measure": SEAL.key, "peer": CIPHER, **json.loads(done.stdout)})
 
-    def one(self, number, measure, peer):
+    def one(self, number, repeat, measure, peer):
         if measure.fresh:
             peer.stop()
             peer.start(self.compute_port, self.parent)
@@ -185,5 +189,5 @@ class Comparison:
         peer.settle()
         if "failed" in figures:
             print(f"compare: {measure.key} {peer.name}: {figures['failed']}", file=sys.stderr, flush=True)
-        self.raw.append({"round": number, "measure": measure.key, "peer": peer.name, "load": os.getloadavg()[0],
-                         **figures})
+        self.raw.append({"round": number, "repeat": repeat, "measure": measure.key, "peer": peer.name,
+                         "load": os.getloadavg()[0], **figures})

@@ -40,7 +40,7 @@ fn main() {
     let only: Vec<_> = words.iter().filter_map(|word| word.strip_prefix("--only=")).collect();
     let mut report = Report::default();
     for (direction, sessions, sizes) in [
-        (Direction::ToTenant, 1, &[64, 1_024, 4_096, 16_384, 65_536, 262_144][..]),
+        (Direction::ToTenant, 1, &[64, 1_024, 4_096, 16_384, report::ONE_SEGMENT, 65_536, 262_144][..]),
         (Direction::ToTenant, 32, &[64, 1_024, 4_096, 16_384, 65_536]),
         (Direction::ToCompute, 1, &[8, 1_024, 16_384]),
     ] {

@@ -31,6 +31,10 @@ impl Used {
         }
     }
 
+    pub(crate) fn and(self, more: Self) -> Self {
+        Self { cpu_ns: self.cpu_ns + more.cpu_ns, switches: self.switches + more.switches }
+    }
+
     pub(crate) fn cpu_s(self) -> f64 {
         self.cpu_ns as f64 / 1e9
     }

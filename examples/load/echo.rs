@@ -37,6 +37,12 @@ const STALLED_AFTER: Duration = Duration::from_millis(300);
 /// Points of the distribution that is drawn.
 const QUANTILES: [f64; 12] = [0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999, 0.9999];
 
+/// How often the sessions are measured alone, and as often beside idle ones.
+const TURNS: usize = 3;
+
+/// How long a proxy has for what a crowd of tenants that came or went left it to do.
+const CALM: Duration = Duration::from_secs(1);
+
 /// Long enough for some hundred messages at the rates that are measured.
 const SLICE: Duration = Duration::from_millis(250);
 
@@ -72,35 +78,74 @@ impl Latencies {
     }
 }
 
+/// What one or several windows of time showed.
+struct Measured {
+    latencies: Latencies,
+    sent: u64,
+    used: Used,
+}
+
+impl Measured {
+    fn new() -> Outcome<Self> {
+        Ok(Self { latencies: Latencies::new()?, sent: 0, used: Used::default() })
+    }
+
+    fn p99_of_slices(&self) -> f64 {
+        self.latencies.of_slices(0.99) as f64 / 1e3
+    }
+
+    fn figures(&self) -> Outcome<Value> {
+        let us = |quantile| self.latencies.all.value_at_quantile(quantile) as f64 / 1e3;
+        let answered = self.latencies.all.len();
+        if answered == 0 {
+            return Err("no message came back".into());
+        }
+        Ok(json!({
+            "sent": self.sent,
+            "unanswered": self.sent.saturating_sub(answered),
+            "p50_us": us(0.5),
+            "p99_us": us(0.99),
+            "p99_slices_us": self.p99_of_slices(),
+            "p999_us": us(0.999),
+            "max_us": us(1.0),
+            "distribution": QUANTILES.map(|quantile| [quantile, us(quantile)]),
+            "cpu_us_per_echo": self.used.cpu_ns as f64 / 1e3 / answered as f64,
+        }))
+    }
+}
+
 pub(crate) fn run(args: &Args) -> Outcome<Value> {
     let node = Station::listen(args.listen, Role::Echo)?;
     let stalled = stall(args)?;
-    let idle = Tenant::connect_all(args, args.idle, true)?;
-    let tenants = Tenant::connect_all(args, args.sessions, true)?;
+    let mut sessions = Sessions::new(args, Tenant::connect_all(args, args.sessions, true)?)?;
     let account = Account::new(args);
-    let begun = Instant::now();
-    let before = account.used();
-    let (latencies, sent, used) =
-        if args.rate == 0 { closed_loop(args, tenants, begun)? } else { scheduled(args, tenants, begun)? };
-    let used = used(&account).since(before);
-    drop((stalled, idle));
+    let mut measured = Measured::new()?;
+    let figures = if args.idle == 0 {
+        sessions.window(args, &account, &mut measured)?;
+        measured.figures()
+    } else {
+        beside_idle(args, &mut sessions, &account)
+    };
+    drop((stalled, sessions));
     node.stop()?;
-    let us = |quantile| latencies.all.value_at_quantile(quantile) as f64 / 1e3;
-    let answered = latencies.all.len();
-    if answered == 0 {
-        return Err("no message came back".into());
+    figures
+}
+
+/// The same sessions alone and beside idle ones, by turns: what the machine does meanwhile meets both alike.
+fn beside_idle(args: &Args, sessions: &mut Sessions, account: &Account) -> Outcome<Value> {
+    let (mut alone, mut beside) = (Measured::new()?, Measured::new()?);
+    for _ in 0..TURNS {
+        sessions.window(args, account, &mut alone)?;
+        let idle = Tenant::connect_all(args, args.idle, true)?;
+        thread::sleep(CALM);
+        sessions.window(args, account, &mut beside)?;
+        drop(idle);
+        thread::sleep(CALM);
     }
-    Ok(json!({
-        "sent": sent,
-        "unanswered": sent.saturating_sub(answered),
-        "p50_us": us(0.5),
-        "p99_us": us(0.99),
-        "p99_slices_us": latencies.of_slices(0.99) as f64 / 1e3,
-        "p999_us": us(0.999),
-        "max_us": us(1.0),
-        "distribution": QUANTILES.map(|quantile| [quantile, us(quantile)]),
-        "cpu_us_per_echo": used.cpu_ns as f64 / 1e3 / answered as f64,
-    }))
+    let mut figures = beside.figures()?;
+    figures["alone"] = alone.figures()?;
+    figures["p99_times_alone"] = json!(beside.p99_of_slices() / alone.p99_of_slices());
+    Ok(figures)
 }
 
 /// Tenants whose whole way to the compute node and back is full, since they never read.
@@ -120,17 +165,50 @@ fn stall(args: &Args) -> Outcome<Vec<Tenant>> {
     Ok(tenants)
 }
 
-/// Latencies, messages sent, and how to read the books at the end: the connections in it stay open until then.
-type Run = (Latencies, u64, Box<dyn FnOnce(&Account) -> Used>);
+/// The tenants, and what takes their answers.
+enum Sessions {
+    /// The next message leaves when the last came back.
+    OneByOne {
+        tenants: Vec<Tenant>,
+        begun: Instant,
+    },
+    OnSchedule(Scheduled),
+}
 
-fn closed_loop(args: &Args, mut tenants: Vec<Tenant>, begun: Instant) -> Outcome<Run> {
-    let mut latencies = Latencies::new()?;
+impl Sessions {
+    fn new(args: &Args, tenants: Vec<Tenant>) -> Outcome<Self> {
+        if args.rate == 0 {
+            return Ok(Self::OneByOne { tenants, begun: Instant::now() });
+        }
+        Scheduled::new(args, tenants).map(Self::OnSchedule)
+    }
+
+    /// Measures for the window of time.
+    fn window(&mut self, args: &Args, account: &Account, measured: &mut Measured) -> Outcome<()> {
+        let before = account.used();
+        measured.sent += match self {
+            Self::OneByOne { tenants, begun } => one_by_one(args, tenants, *begun, &mut measured.latencies)?,
+            Self::OnSchedule(sessions) => sessions.window(args, &mut measured.latencies)?,
+        };
+        measured.used = measured.used.and(account.used().since(before));
+        Ok(())
+    }
+}
+
+/// Returns how many messages were sent.
+fn one_by_one(
+    args: &Args,
+    tenants: &mut [Tenant],
+    begun: Instant,
+    latencies: &mut Latencies,
+) -> Outcome<u64> {
     let mut sent = 0;
     let bytes = [0x5a; MESSAGE_BYTES];
-    'window: loop {
-        for tenant in &mut tenants {
-            if begun.elapsed() >= args.window {
-                break 'window;
+    let end = Instant::now() + args.window;
+    loop {
+        for tenant in &mut *tenants {
+            if Instant::now() >= end {
+                return Ok(sent);
             }
             let wire = message(&bytes, tenant.framed)?;
             let at = nanos(begun.elapsed());
@@ -140,57 +218,72 @@ fn closed_loop(args: &Args, mut tenants: Vec<Tenant>, begun: Instant) -> Outcome
             sent += 1;
         }
     }
-    Ok((latencies, sent, Box::new(move |account| used_while(tenants, account))))
 }
 
-fn used_while<T>(open: T, account: &Account) -> Used {
-    let used = account.used();
-    drop(open);
-    used
+/// Sessions that send on a schedule, whether or not answers come.
+struct Scheduled {
+    senders: Arc<[Arc<TcpStream>]>,
+    receivers: HashMap<usize, Receiver>,
+    poll: Poll,
+    framed: bool,
+    begun: Instant,
 }
 
-fn scheduled(args: &Args, tenants: Vec<Tenant>, begun: Instant) -> Outcome<Run> {
-    let framed = args.upgrade.is_some();
-    let mut poll = Poll::new()?;
-    let mut receivers = HashMap::new();
-    let mut senders = Vec::new();
-    for (index, tenant) in tenants.into_iter().enumerate() {
-        tenant.stream.set_nonblocking(true)?;
-        // One descriptor for both: there may be as many sessions as descriptors allow.
-        let stream = Arc::new(tenant.stream);
-        senders.push(Arc::clone(&stream));
-        poll.registry().register(&mut SourceFd(&stream.as_raw_fd()), Token(index), Interest::READABLE)?;
-        receivers.insert(index, Receiver { stream, unframer: Unframer::default(), partial: Vec::new() });
+impl Scheduled {
+    fn new(args: &Args, tenants: Vec<Tenant>) -> Outcome<Self> {
+        let poll = Poll::new()?;
+        let mut receivers = HashMap::new();
+        let mut senders = Vec::new();
+        for (index, tenant) in tenants.into_iter().enumerate() {
+            tenant.stream.set_nonblocking(true)?;
+            // One descriptor for both: there may be as many sessions as descriptors allow.
+            let stream = Arc::new(tenant.stream);
+            senders.push(Arc::clone(&stream));
+            poll.registry().register(&mut SourceFd(&stream.as_raw_fd()), Token(index), Interest::READABLE)?;
+            receivers.insert(index, Receiver { stream, unframer: Unframer::default(), partial: Vec::new() });
+        }
+        let framed = args.upgrade.is_some();
+        Ok(Self { senders: senders.into(), receivers, poll, framed, begun: Instant::now() })
     }
-    let (rate, window) = (args.rate, args.window);
-    let sending = thread::spawn(move || send_on_schedule(&senders, framed, rate, window, begun));
 
-    let mut latencies = Latencies::new()?;
-    let mut events = Events::with_capacity(1_024);
-    let mut buffer = vec![0; 65_536];
-    let mut sent = None;
-    let mut sending = Some(sending);
-    while sent.is_none_or(|sent| latencies.all.len() < sent) && begun.elapsed() < window + STRAGGLERS {
-        if sending.as_ref().is_some_and(thread::JoinHandle::is_finished)
-            && let Some(thread) = sending.take()
+    /// Returns how many messages were sent.
+    fn window(&mut self, args: &Args, latencies: &mut Latencies) -> Outcome<u64> {
+        let (rate, window, framed, begun) = (args.rate, args.window, self.framed, self.begun);
+        let senders = Arc::clone(&self.senders);
+        let sending = thread::spawn(move || send_on_schedule(&senders, framed, rate, window, begun));
+        let (started, before) = (Instant::now(), latencies.all.len());
+        let mut events = Events::with_capacity(1_024);
+        let mut buffer = vec![0; 65_536];
+        let mut sent = None;
+        let mut sending = Some(sending);
+        while sent.is_none_or(|sent| latencies.all.len() - before < sent)
+            && started.elapsed() < window + STRAGGLERS
         {
-            sent = Some(thread.join().unwrap_or_else(|_| Err("the sender panicked".into()))?);
-            continue;
-        }
-        match poll.poll(&mut events, Some(Duration::from_millis(20))) {
-            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-            result => result?,
-        }
-        for event in &events {
-            if let Some(receiver) = receivers.get_mut(&event.token().0) {
-                receiver.receive(framed, begun, &mut buffer, &mut latencies)?;
+            if sending.as_ref().is_some_and(thread::JoinHandle::is_finished)
+                && let Some(thread) = sending.take()
+            {
+                sent = Some(joined(thread)?);
+                continue;
+            }
+            match self.poll.poll(&mut events, Some(Duration::from_millis(20))) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                result => result?,
+            }
+            for event in &events {
+                if let Some(receiver) = self.receivers.get_mut(&event.token().0) {
+                    receiver.receive(framed, begun, &mut buffer, latencies)?;
+                }
             }
         }
+        if let Some(thread) = sending.take() {
+            sent = Some(joined(thread)?);
+        }
+        Ok(sent.unwrap_or(0))
     }
-    if let Some(thread) = sending.take() {
-        sent = Some(thread.join().unwrap_or_else(|_| Err("the sender panicked".into()))?);
-    }
-    Ok((latencies, sent.unwrap_or(0), Box::new(move |account| used_while(receivers, account))))
+}
+
+fn joined(thread: thread::JoinHandle<Outcome<u64>>) -> Outcome<u64> {
+    thread.join().unwrap_or_else(|_| Err("the sender panicked".into()))
 }
 
 /// Returns how many messages were sent.
@@ -202,9 +295,10 @@ fn send_on_schedule(
     begun: Instant,
 ) -> Outcome<u64> {
     let messages = rate * nanos(window) / 1_000_000_000;
+    let started = Instant::now();
     let mut payload = [0x5a; MESSAGE_BYTES];
     for number in 0..messages {
-        let due = begun + Duration::from_nanos(number * 1_000_000_000 / rate);
+        let due = started + Duration::from_nanos(number * 1_000_000_000 / rate);
         let now = Instant::now();
         if due > now {
             thread::sleep(due - now);

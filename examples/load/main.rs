@@ -12,7 +12,8 @@
 //! --upgrade TARGET   request target of a WebSocket; a plain TCP proxy without it
 //! --sessions N  --bytes N  --rate N  --warm-ms N  --millis N
 //! --tls true         the tenants speak TLS 1.3 and trust any certificate
-//! --idle N           echo: tenants beside the sessions that exchange one message and stay
+//! --idle N           echo: tenants beside the sessions that exchange one message and stay; measured by turns with
+//!                    the sessions alone
 //! --stalled N        echo: tenants beside the sessions that send until nothing moves, and never read
 //! --pid N            the proxy, whose threads and children are measured
 //! --cgroup DIR       its own cgroup (version 2), which counts the CPU of children that have exited too
