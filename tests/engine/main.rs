@@ -16,6 +16,7 @@ mod handshakes;
 mod harness;
 mod limits;
 mod pressure;
+mod readiness;
 #[path = "../common/secrets.rs"]
 #[allow(dead_code, reason = "shared with tests that use the rest")]
 mod secrets;

@@ -15,11 +15,12 @@ on_both_engines! {
 }
 
 fn more_ready_sockets_than_buffers_are_all_served(engine: &str) {
-    // Messages small enough to be read into the ring's buffers, of which there are fewer than sessions.
+    // Messages small enough to be read into the ring's buffers, of which there are fewer than sessions, as often as it
+    // takes until sessions are read by the ring.
     const SESSIONS: usize = 150;
     let proxy = Proxy::start(engine, echo(), |_| ());
     let mut clients: Vec<_> = (0..SESSIONS).map(|_| proxy.open()).collect();
-    for round in 0..3_u8 {
+    for round in 0..8_u8 {
         // All sockets have bytes when the worker next looks: some first reads, some that were parked.
         let held = proxy.hold();
         for client in &mut clients {

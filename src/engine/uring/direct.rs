@@ -1,5 +1,5 @@
-//! Reads by recv(2) from this thread, on readiness that the ring reports: of busy sockets, and of any while few are
-//! ready at once.
+//! Reads by recv(2) from this thread, when a [`super::watch`] tells or the socket is known to hold more: of busy sockets,
+//! and of any while few are ready at once.
 //!
 //! The ring's own buffers are small, and the kernel walks through all of them. What is read here goes into larger
 //! ones, one socket after the other, so that the same hot buffer serves them all.

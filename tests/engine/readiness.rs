@@ -1,0 +1,95 @@
+//! What tells an engine that there is something to read: nothing that it says once only may be missed.
+
+use std::io::Write;
+use std::sync::{Arc, Barrier, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use super::harness::{PATIENCE, Proxy, compute, echo};
+
+on_both_engines! {
+    the_last_bytes_and_the_end_behind_them_both_arrive,
+    bytes_that_come_while_a_write_waits_are_read_behind_it,
+    a_crowd_that_comes_and_goes_gets_every_byte,
+}
+
+fn the_last_bytes_and_the_end_behind_them_both_arrive(engine: &str) {
+    let go = Arc::new(Barrier::new(2));
+    let told = Arc::clone(&go);
+    let source = compute(move |mut stream| {
+        // Read by itself, so that the worker waits for more when the rest comes.
+        stream.write_all(b"first").unwrap();
+        told.wait();
+        stream.write_all(b"last").unwrap();
+    });
+    let proxy = Proxy::start(engine, source, |_| ());
+    for pause_us in (0..40).map(|number| number * 50) {
+        let mut client = proxy.open();
+        assert_eq!(client.read_frame(), (0x82, b"first".to_vec()));
+        let held = proxy.hold();
+        go.wait();
+        // Bytes and FIN together, or the one before the other.
+        thread::sleep(Duration::from_micros(pause_us));
+        drop(held);
+        assert_eq!(client.read_frame(), (0x82, b"last".to_vec()));
+        assert_eq!(client.read_frame().0, 0x88, "after {pause_us} us");
+    }
+    proxy.wait_for_rest();
+}
+
+fn bytes_that_come_while_a_write_waits_are_read_behind_it(engine: &str) {
+    /// Once a write has waited this long, everything between the ends is full.
+    const FULL: Duration = Duration::from_millis(500);
+    let (tell, told) = mpsc::channel();
+    let source = compute(move |mut stream| {
+        stream.set_write_timeout(Some(FULL)).unwrap();
+        let mut sent = 0;
+        // Slower than the worker reads, so that it has emptied the socket when its write begins to wait.
+        while let Ok(len) = stream.write(&[0x5a; 8_192]) {
+            sent += len;
+            thread::sleep(Duration::from_micros(200));
+        }
+        tell.send((sent, stream)).unwrap();
+    });
+    let proxy = Proxy::start(engine, source, |_| ());
+    for _ in 0..3 {
+        let mut client = proxy.open();
+        // Nothing comes behind these bytes that would be told anew.
+        let (sent, compute) = told.recv_timeout(PATIENCE).unwrap();
+        let mut left = sent;
+        while left > 0 {
+            let (first, payload) = client.read_frame();
+            assert!(first == 0x82 && payload.iter().all(|byte| *byte == 0x5a));
+            left -= payload.len();
+        }
+        drop((client, compute));
+    }
+    proxy.wait_for_rest();
+}
+
+fn a_crowd_that_comes_and_goes_gets_every_byte(engine: &str) {
+    const SESSIONS: usize = 24;
+    // More than it takes to call it a crowd, or a few.
+    const ROUNDS: u8 = 60;
+    let proxy = Proxy::start(engine, echo(), |_| ());
+    let mut clients: Vec<_> = (0..SESSIONS).map(|_| proxy.open()).collect();
+    for (turn, sessions) in [SESSIONS, 1, SESSIONS, 2, SESSIONS].into_iter().enumerate() {
+        for round in 0..ROUNDS {
+            let message = [round, u8::try_from(turn).unwrap()].repeat(50);
+            let held = proxy.hold();
+            clients[..sessions].iter_mut().for_each(|client| client.frame(2, &message));
+            drop(held);
+            for client in &mut clients[..sessions] {
+                let mut got = Vec::new();
+                while got.len() < message.len() {
+                    let (first, payload) = client.read_frame();
+                    assert_eq!(first, 0x82);
+                    got.extend(payload);
+                }
+                assert_eq!(got, message, "turn {turn}, round {round}");
+            }
+        }
+    }
+    drop(clients);
+    proxy.wait_for_rest();
+}
