@@ -38,7 +38,7 @@ const STALLED_AFTER: Duration = Duration::from_millis(300);
 const QUANTILES: [f64; 12] = [0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999, 0.9999];
 
 /// How often the sessions are measured alone, and as often beside idle ones.
-const TURNS: usize = 3;
+const TURNS: usize = 2;
 
 /// How long a proxy has for what a crowd of tenants that came or went left it to do.
 const CALM: Duration = Duration::from_secs(1);
