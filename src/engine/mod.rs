@@ -36,6 +36,9 @@ pub use worker::{Census, HANDSHAKES_PER_TURN, Worker, WorkerHandle, WorkerSettin
 /// every session.
 const READS_PER_TURN: usize = 16;
 
+/// Events of a turn that there is room for from the start. More make the lists grow, once.
+const EVENTS_OF_A_TURN: usize = 256;
+
 /// Bytes after which a turn reads no more: a larger batch would push itself out of the processor's cache.
 const BYTES_PER_TURN: usize = 65_536;
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use nix::time::{ClockId, clock_gettime};
 
 use super::timers::Timers;
-use super::{Engine, Event, SessionId, Wake};
+use super::{EVENTS_OF_A_TURN, Engine, Event, SessionId, Wake};
 use crate::proto::bytes::Chunk;
 use crate::session::{
     Authorizer, CloseReason, Failure, Input, LOG_TARGET, Outbox, Output, PHASE_NAMES, Question, Session,
@@ -136,7 +136,7 @@ impl<E: Engine> Worker<E> {
             sessions: Vec::new(),
             live: 0,
             timers,
-            events: Vec::new(),
+            events: Vec::with_capacity(EVENTS_OF_A_TURN),
             expired: Vec::new(),
             counters: Arc::clone(outbox.counters()),
             outbox,

@@ -17,7 +17,9 @@ use super::accept::{ACCEPT_PAUSE, Pace, is_of_one_connection, set_options};
 use super::pipes::{Pipe, PipedFrame, Pipes};
 use super::pool::Pool;
 use super::spread::Lighter;
-use super::{BYTES_PER_TURN, Engine, Event, PipeBudget, READS_PER_TURN, Seat, SessionId, Wake};
+use super::{
+    BYTES_PER_TURN, EVENTS_OF_A_TURN, Engine, Event, PipeBudget, READS_PER_TURN, Seat, SessionId, Wake,
+};
 use crate::session::limits::{Limits, size};
 use crate::session::{Failure, Input, Output, Side};
 use crate::telemetry::counters::accept_pauses;
@@ -105,7 +107,7 @@ impl EpollEngine {
             connections: Vec::new(),
             free: Vec::new(),
             connections_max,
-            completed: Vec::new(),
+            completed: Vec::with_capacity(EVENTS_OF_A_TURN),
             to_read: VecDeque::new(),
             connecting: BinaryHeap::new(),
             turns_without_poll: 0,

@@ -24,7 +24,7 @@ use super::accept::{Pace, set_options};
 use super::kernel_tls::{Ended, KernelTls};
 use super::pipes::{PipedFrame, Pipes};
 use super::pool::Pool;
-use super::{Engine, Event, PipeBudget, Seat, SessionId, Wake, descriptors};
+use super::{EVENTS_OF_A_TURN, Engine, Event, PipeBudget, Seat, SessionId, Wake, descriptors};
 use crate::proto::bytes::Chunk;
 use crate::session::limits::{Limits, size};
 use crate::session::{Failure, Handover, Input, Output, Side};
@@ -107,7 +107,7 @@ impl UringEngine {
             seat,
             acceptor: Acceptor::new(listener, &ring, Pace::new(limits.accepts_per_second_max))?,
             connections: Connections::new(connections_max),
-            completed: Vec::new(),
+            completed: Vec::with_capacity(EVENTS_OF_A_TURN),
             starved: Vec::new(),
             starvations: 0,
             to_read: VecDeque::new(),

@@ -98,8 +98,10 @@ impl Key {
 /// Set in every key's generation, so that 0 is no key.
 const TAKEN: u32 = 1 << 31;
 
+/// Operations that there is room for from the start. More make the lists grow, once.
+const ROOM: usize = 256;
+
 /// All operations whose completion has not come back.
-#[derive(Default)]
 pub(super) struct Operations {
     entries: Vec<Entry>,
     free: Vec<u32>,
@@ -112,11 +114,19 @@ struct Entry {
     operation: Option<Operation>,
 }
 
+impl Default for Operations {
+    fn default() -> Self {
+        Self { entries: Vec::with_capacity(ROOM), free: Vec::with_capacity(ROOM) }
+    }
+}
+
 impl Operations {
     /// Keeps an operation until [`Operations::take`].
     pub(super) fn insert(&mut self, operation: Operation) -> Key {
         let index = self.free.pop().unwrap_or_else(|| {
             self.entries.push(Entry::default());
+            // None is free now, and all may be one day.
+            self.free.reserve(self.entries.len());
             u32::try_from(self.entries.len() - 1).unwrap_or(u32::MAX)
         });
         let entry = &mut self.entries[index as usize];
