@@ -6,8 +6,8 @@ use super::{FEW_EVENTS, Returned, UringEngine};
 use crate::engine::SessionId;
 use crate::session::Side;
 
-/// Turns in a row of the one kind or the other after which a crowd has come or gone. A change ends and starts a watch
-/// for each socket that is read, so that it may not happen all the time.
+/// By how many turns those that say otherwise must be ahead before a crowd has come or gone. A change ends or starts a
+/// watch for each socket that is read, so that it may not happen all the time.
 const TURNS: u8 = 16;
 
 /// Whether many sockets are ready at once, most of the time.
