@@ -236,11 +236,12 @@ impl UringEngine {
             return;
         }
         // The receive waits by itself.
-        self.unwatch(id, from);
-        let Some(connection) = self.connections.live(id) else { return };
-        let socket = connection.socket(from);
+        let watched = socket.watch.end();
         socket.receiving = Some(self.ring.start(Operation::Recv { id, from, wait_first }));
-        connection.started(1);
+        connection.started(1 + u32::from(watched.is_some()));
+        if let Some(target) = watched {
+            self.ring.start(Operation::Cancel { id: Some(id), target });
+        }
     }
 
     fn received(&mut self, id: SessionId, from: Side, result: io::Result<Chunk>, more: bool) {

@@ -68,6 +68,11 @@ impl Watch {
         self.awaiting.is_none()
     }
 
+    /// Forgets a watch that nothing waits for. Returns the operation, which is to be cancelled.
+    pub(super) fn end(&mut self) -> Option<Key> {
+        std::mem::take(self).key
+    }
+
     /// What was told until now is about to be read.
     pub(super) fn about_to_read(&mut self) {
         self.told = false;
@@ -92,15 +97,6 @@ impl UringEngine {
         if watch.key.is_none() {
             watch.key = Some(self.ring.start(Operation::Watch { id, side }));
             connection.started(1);
-        }
-    }
-
-    /// Ends a watch that nothing waits for.
-    pub(super) fn unwatch(&mut self, id: SessionId, side: Side) {
-        let Some(connection) = self.connections.live(id) else { return };
-        if let Some(target) = std::mem::take(&mut connection.socket(side).watch).key {
-            connection.started(1);
-            self.ring.start(Operation::Cancel { id: Some(id), target });
         }
     }
 
