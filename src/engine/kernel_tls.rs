@@ -77,7 +77,11 @@ pub(super) struct KernelTls {
 
 impl KernelTls {
     /// Takes over where `handover` stops, if the kernel can. The answer to the session comes with it.
-    pub(super) fn take_over(socket: &impl AsFd, side: Side, handover: Handover) -> (Option<Self>, Input) {
+    pub(super) fn take_over(
+        socket: &impl AsFd,
+        side: Side,
+        handover: Handover,
+    ) -> (Option<Box<Self>>, Input) {
         // Fails for a connection that has been half closed meanwhile.
         if attach(socket).is_err() {
             return (None, Input::Offloaded { side, outcome: Offloaded::Not(handover) });
@@ -91,7 +95,7 @@ impl KernelTls {
                 Offloaded::Failed(error)
             }
         };
-        (Some(Self::default()), Input::Offloaded { side, outcome })
+        (Some(Box::default()), Input::Offloaded { side, outcome })
     }
 
     /// Counts bytes that the socket is about to take.

@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::session::limits::{Limits, size};
 use crate::session::{Input, Output};
 
 mod accept;
@@ -39,8 +40,17 @@ const READS_PER_TURN: usize = 16;
 /// Events of a turn that there is room for from the start. More make the lists grow, once.
 const EVENTS_OF_A_TURN: usize = 256;
 
+/// Slots that tables of connections have room for from the start, where as many are allowed. Room that was never used
+/// costs no memory; a table that grows is copied in the middle of a burst, and leaves holes where it was.
+const SLOTS_AT_START: u64 = 16_384;
+
 /// Bytes after which a turn reads no more: a larger batch would push itself out of the processor's cache.
 const BYTES_PER_TURN: usize = 65_536;
+
+/// What tables of connections have room for from the start.
+fn slots_at_start(limits: &Limits) -> usize {
+    size(limits.sessions_max.min(SLOTS_AT_START))
+}
 
 /// A connection's slot in its engine, and which of the slot's users it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -105,15 +105,15 @@ pub(super) enum Spliced {
     WouldBlock,
 }
 
-/// A nonblocking pipe and the number of bytes in it.
+/// A nonblocking pipe and the number of bytes in it. Small, since each connection has a place for one.
 #[derive(Debug)]
 pub(super) struct Pipe {
     read_end: OwnedFd,
     write_end: OwnedFd,
     /// What the kernel made of the size that was asked for. More can be in it: it counts pages, and those of
     /// a socket's buffers are seldom full.
-    size: usize,
-    held: usize,
+    size: u32,
+    held: u32,
 }
 
 impl Pipe {
@@ -124,12 +124,12 @@ impl Pipe {
         };
         let size = resize(wanted).or_else(|| resize(SMALL_PIPE_BYTES.min(wanted)));
         let size = size.or_else(|| fcntl(&write_end, FcntlArg::F_GETPIPE_SZ).ok())?;
-        let size = usize::try_from(size).ok().filter(|size| *size >= PIPE_BYTES_MIN.min(wanted))?;
+        let size = u32::try_from(size).ok().filter(|size| *size as usize >= PIPE_BYTES_MIN.min(wanted))?;
         Some(Self { read_end, write_end, size, held: 0 })
     }
 
     pub(super) fn held(&self) -> usize {
-        self.held
+        self.held as usize
     }
 
     /// Moves what the socket has into the pipe.
@@ -138,9 +138,9 @@ impl Pipe {
     ///
     /// The connection's, or `EINVAL` from a socket that cannot be spliced.
     pub(super) fn fill(&mut self, socket: &impl AsFd) -> io::Result<Spliced> {
-        let moved = spliced(socket, &self.write_end, self.size)?;
+        let moved = spliced(socket, &self.write_end, self.size as usize)?;
         if let Spliced::Moved(len) = moved {
-            self.held += len;
+            self.held += u32::try_from(len).unwrap_or(u32::MAX);
         }
         Ok(moved)
     }
@@ -151,9 +151,9 @@ impl Pipe {
     ///
     /// The connection's.
     pub(super) fn drain(&mut self, socket: &impl AsFd) -> io::Result<Spliced> {
-        let moved = spliced(&self.read_end, socket, self.held)?;
+        let moved = spliced(&self.read_end, socket, self.held as usize)?;
         if let Spliced::Moved(len) = moved {
-            self.held = self.held.saturating_sub(len);
+            self.held = self.held.saturating_sub(u32::try_from(len).unwrap_or(u32::MAX));
         }
         Ok(moved)
     }
@@ -176,7 +176,7 @@ fn spliced(from: &impl AsFd, to: &impl AsFd, len: usize) -> io::Result<Spliced> 
 #[derive(Debug)]
 pub(super) struct PipedFrame {
     header: FrameHeader,
-    sent: usize,
+    sent: u8,
 }
 
 impl PipedFrame {
@@ -191,9 +191,13 @@ impl PipedFrame {
     /// The connection's.
     pub(super) fn send(&mut self, pipe: Option<&mut Pipe>, socket: &impl AsFd) -> io::Result<bool> {
         let pipe = pipe.ok_or_else(|| io::Error::other("there is no pipe to write from"))?;
-        while self.sent < self.header.as_slice().len() {
-            match send_header(socket, &self.header.as_slice()[self.sent..])? {
-                Some(len) => self.sent += len,
+        loop {
+            let unsent = &self.header.as_slice()[self.sent.into()..];
+            if unsent.is_empty() {
+                break;
+            }
+            match send_header(socket, unsent)? {
+                Some(len) => self.sent += u8::try_from(len).unwrap_or(u8::MAX),
                 None => return Ok(false),
             }
         }

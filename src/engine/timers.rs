@@ -20,6 +20,12 @@ const SLOTS: usize = 1024;
 /// No session: an index that no slot of an engine has.
 const NOBODY: u32 = u32::MAX;
 
+/// No deadline: nanoseconds that no clock reaches.
+const NEVER: u64 = u64::MAX;
+
+/// No slot.
+const NOWHERE: u16 = u16::MAX;
+
 /// The deadlines of one worker's sessions.
 #[derive(Debug)]
 pub(super) struct Timers {
@@ -34,31 +40,33 @@ pub(super) struct Timers {
     armed: Vec<Armed>,
 }
 
-/// A session's deadline, and the tick at which the wheel will look at it.
+/// A session's deadline, and where the wheel will look at it. Small, since each session has one.
 #[derive(Clone, Copy, Debug)]
 struct Armed {
+    /// In nanoseconds since the origin, or [`NEVER`]
+    deadline: u64,
     generation: u32,
-    deadline: Option<Instant>,
-    /// None while it is in no slot
-    tick: Option<u64>,
     /// Its neighbours in the slot
     before: u32,
     behind: u32,
+    /// Or [`NOWHERE`]
+    slot: u16,
 }
 
 impl Armed {
-    const NOT: Self = Self { generation: 0, deadline: None, tick: None, before: NOBODY, behind: NOBODY };
+    const NOT: Self = Self { deadline: NEVER, generation: 0, before: NOBODY, behind: NOBODY, slot: NOWHERE };
 }
 
 impl Timers {
-    pub(super) fn new(now: Instant) -> Self {
+    /// With room for the deadlines of that many sessions.
+    pub(super) fn new(now: Instant, room: usize) -> Self {
         Self {
             origin: now,
             next_tick: 0,
             slots: vec![NOBODY; SLOTS],
             occupied: [0; SLOTS / 64],
             next: None,
-            armed: Vec::new(),
+            armed: Vec::with_capacity(room),
         }
     }
 
@@ -72,15 +80,17 @@ impl Timers {
             self.unlink(id.index);
             self.armed[index] = Armed { generation: id.generation, ..Armed::NOT };
         }
+        let deadline = deadline.map_or(NEVER, |at| nanoseconds(at.saturating_duration_since(self.origin)));
         let armed = &mut self.armed[index];
         let before = std::mem::replace(&mut armed.deadline, deadline);
+        let slot = armed.slot;
         // The usual case: further away than what the wheel will look at anyway.
-        if armed.tick.is_some() && before.is_some_and(|before| deadline.is_none_or(|now| now >= before)) {
+        if slot != NOWHERE && deadline >= before {
             return;
         }
-        if let Some(deadline) = deadline {
-            let tick = self.tick_of(deadline);
-            if self.armed[index].tick.is_none_or(|armed| tick < armed) {
+        if deadline != NEVER {
+            let tick = tick_of(deadline);
+            if slot == NOWHERE || tick < self.tick_at(slot.into()) {
                 self.unlink(id.index);
                 self.insert(id.index, tick);
             }
@@ -96,15 +106,20 @@ impl Timers {
     fn first_occupied(&self) -> Option<Instant> {
         let start = slot_of(self.next_tick);
         // The slots from the present one to the end, then from the front.
-        let ahead = (0..=self.occupied.len()).find_map(|step| {
+        let first = (0..=self.occupied.len()).find_map(|step| {
             let word = (start / 64 + step) % self.occupied.len();
             let mut bits = self.occupied[word];
             if step == 0 {
                 bits &= u64::MAX << (start % 64);
             }
-            (bits != 0).then(|| (word * 64 + bits.trailing_zeros() as usize + SLOTS - start) % SLOTS)
+            (bits != 0).then(|| word * 64 + bits.trailing_zeros() as usize)
         })?;
-        Some(self.end_of(self.next_tick + ahead as u64))
+        Some(self.end_of(self.tick_at(first)))
+    }
+
+    /// The tick that a slot stands for until it is looked at.
+    fn tick_at(&self, slot: usize) -> u64 {
+        self.next_tick + ((slot + SLOTS - slot_of(self.next_tick)) % SLOTS) as u64
     }
 
     /// Appends the sessions whose deadline has come, and forgets those deadlines.
@@ -116,7 +131,7 @@ impl Timers {
         if next > now {
             return;
         }
-        let end = self.whole_ticks(now);
+        let (now, end) = (nanoseconds(now.saturating_duration_since(self.origin)), self.whole_ticks(now));
         // After a long sleep one round looks at every slot.
         let first = self.next_tick.max(end.saturating_sub(SLOTS as u64));
         self.next_tick = end;
@@ -135,19 +150,15 @@ impl Timers {
     }
 
     /// Looks at a session whose slot has been emptied.
-    fn look_at(&mut self, index: u32, now: Instant, expired: &mut Vec<SessionId>) {
+    fn look_at(&mut self, index: u32, now: u64, expired: &mut Vec<SessionId>) {
         let armed = &mut self.armed[index as usize];
-        armed.tick = None;
-        match armed.deadline {
-            Some(deadline) if deadline <= now => {
-                armed.deadline = None;
-                expired.push(SessionId { index, generation: armed.generation });
-            }
-            Some(deadline) => {
-                let tick = self.tick_of(deadline);
-                self.insert(index, tick);
-            }
-            None => {}
+        armed.slot = NOWHERE;
+        if armed.deadline <= now {
+            armed.deadline = NEVER;
+            expired.push(SessionId { index, generation: armed.generation });
+        } else if armed.deadline != NEVER {
+            let tick = tick_of(armed.deadline);
+            self.insert(index, tick);
         }
     }
 
@@ -162,15 +173,19 @@ impl Timers {
             self.armed[behind as usize].before = index;
         }
         let armed = &mut self.armed[index as usize];
-        (armed.tick, armed.before, armed.behind) = (Some(tick), NOBODY, behind);
+        (armed.before, armed.behind) = (NOBODY, behind);
+        armed.slot = u16::try_from(slot).unwrap_or(NOWHERE);
         let at = self.end_of(tick);
         self.next = Some(self.next.map_or(at, |next| next.min(at)));
     }
 
     /// Takes a session out of its slot, if it is in one.
     fn unlink(&mut self, index: u32) {
-        let Armed { tick: Some(tick), before, behind, .. } = self.armed[index as usize] else { return };
-        self.armed[index as usize].tick = None;
+        let Armed { slot, before, behind, .. } = self.armed[index as usize];
+        if slot == NOWHERE {
+            return;
+        }
+        self.armed[index as usize].slot = NOWHERE;
         if behind != NOBODY {
             self.armed[behind as usize].before = before;
         }
@@ -178,7 +193,7 @@ impl Timers {
             self.armed[before as usize].behind = behind;
             return;
         }
-        let slot = slot_of(tick);
+        let slot = usize::from(slot);
         self.slots[slot] = behind;
         if behind == NOBODY {
             self.occupied[slot / 64] &= !(1 << (slot % 64));
@@ -190,16 +205,15 @@ impl Timers {
         self.origin + tick_duration(tick + 1)
     }
 
-    /// The tick whose end is not before `deadline`.
-    fn tick_of(&self, deadline: Instant) -> u64 {
-        let since = deadline.saturating_duration_since(self.origin);
-        nanoseconds(since).div_ceil(TICK_NS).saturating_sub(1)
-    }
-
     fn whole_ticks(&self, now: Instant) -> u64 {
         let since = now.saturating_duration_since(self.origin);
         nanoseconds(since) / TICK_NS
     }
+}
+
+/// The tick whose end is not before a deadline.
+fn tick_of(deadline: u64) -> u64 {
+    deadline.div_ceil(TICK_NS).saturating_sub(1)
 }
 
 /// Enough for five hundred years: dividing 128 bits at every step would be felt.
@@ -237,7 +251,7 @@ mod tests {
     #[test]
     fn deadlines_fire_in_order_never_early_and_at_most_a_tick_late() {
         let start = Instant::now();
-        let mut timers = Timers::new(start);
+        let mut timers = Timers::new(start, 0);
         let deadlines: Vec<_> = [700, 3, 51_200, 120_000, 50, 51, 1_000, 200_000]
             .into_iter()
             .map(|ms| start + Duration::from_millis(ms))
@@ -258,7 +272,7 @@ mod tests {
     #[test]
     fn a_moved_or_cleared_deadline_does_not_fire_at_its_old_time() {
         let start = Instant::now();
-        let mut timers = Timers::new(start);
+        let mut timers = Timers::new(start, 0);
         let later = start + Duration::from_secs(9);
         timers.set(id(0), Some(start + Duration::from_secs(1)));
         timers.set(id(0), Some(later));
@@ -274,7 +288,7 @@ mod tests {
     #[test]
     fn a_slots_next_user_does_not_inherit_a_deadline() {
         let start = Instant::now();
-        let mut timers = Timers::new(start);
+        let mut timers = Timers::new(start, 0);
         timers.set(id(0), Some(start + Duration::from_secs(1)));
         timers.set(SessionId { index: 0, generation: 2 }, None);
         assert_eq!(run(&mut timers, start, start + Duration::from_secs(60)), []);
@@ -285,7 +299,7 @@ mod tests {
         let start = Instant::now();
         let (near, far) = (start + Duration::from_secs(1), start + Duration::from_secs(9));
         for leaving in [[0, 1], [0, 4], [1, 2], [2, 1], [3, 4], [4, 3]] {
-            let mut timers = Timers::new(start);
+            let mut timers = Timers::new(start, 0);
             (0..5).for_each(|index| timers.set(id(index), Some(far)));
             for index in leaving {
                 timers.set(id(index), Some(near));
@@ -305,7 +319,7 @@ mod tests {
     #[test]
     fn a_long_sleep_fires_everything_once() {
         let start = Instant::now();
-        let mut timers = Timers::new(start);
+        let mut timers = Timers::new(start, 0);
         for index in 0..2_000 {
             timers.set(id(index), Some(start + Duration::from_millis(u64::from(index) * 40)));
         }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use nix::time::{ClockId, clock_gettime};
 
 use super::timers::Timers;
-use super::{EVENTS_OF_A_TURN, Engine, Event, SessionId, Wake};
+use super::{EVENTS_OF_A_TURN, Engine, Event, SessionId, Wake, slots_at_start};
 use crate::proto::bytes::Chunk;
 use crate::session::{
     Authorizer, CloseReason, Failure, Input, LOG_TARGET, Outbox, Output, PHASE_NAMES, Question, Session,
@@ -126,14 +126,15 @@ impl<E: Engine> Worker<E> {
     pub fn new(engine: E, shared: WorkerSettings) -> Self {
         let (sender, messages) = mpsc::channel();
         let handle = WorkerHandle { messages: sender, waker: engine.waker() };
-        let timers = Timers::new(engine.now());
+        let room = slots_at_start(&shared.settings.limits);
+        let timers = Timers::new(engine.now(), room);
         let outbox = Outbox::new();
         Self {
             engine,
             shared,
             messages,
             handle,
-            sessions: Vec::new(),
+            sessions: Vec::with_capacity(room),
             live: 0,
             timers,
             events: Vec::with_capacity(EVENTS_OF_A_TURN),

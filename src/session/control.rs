@@ -194,6 +194,12 @@ impl Place {
     pub fn new(held: impl Any + Send) -> Self {
         Self(Some(Box::new(held)))
     }
+
+    /// Whether there is something to drop.
+    #[must_use]
+    pub fn is_taken(&self) -> bool {
+        self.0.is_some()
+    }
 }
 
 impl fmt::Debug for Place {

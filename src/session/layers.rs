@@ -19,9 +19,7 @@ pub(super) struct Layers {
     /// What happened to a side without a layer
     passed: Option<Input>,
     /// The phases are over, and the end waits for what is owed to a peer
-    closing: Option<CloseReason>,
-    /// Where the phase's wishes are taken from
-    pub(super) wishes: Vec<Output>,
+    closing: Option<Box<CloseReason>>,
 }
 
 impl Layers {
@@ -116,7 +114,7 @@ impl Layers {
         if self.owes_until(cx.now).is_none()
             && let Some(reason) = self.closing.take()
         {
-            out.push(Output::Close(reason));
+            out.push(Output::Close(*reason));
         }
     }
 
@@ -145,7 +143,7 @@ impl Layers {
     /// The next thing that the phase has to be told.
     pub(super) fn next(&mut self) -> Option<Input> {
         let mut both = [&mut self.tenant, &mut self.compute].into_iter().flatten();
-        self.passed.take().or_else(|| both.find_map(|secure| secure.feed.pop_front()))
+        self.passed.take().or_else(|| both.find_map(|secure| secure.feed.pop()))
     }
 
     /// Carries out a wish of the phase's.
@@ -154,7 +152,7 @@ impl Layers {
             // Closing cancels what is being written. A peer is owed the alert that says why, or the `close_notify`
             // without which it has to take what it got for cut off (RFC 8446 section 6.1).
             Output::Close(reason) if self.owes_until(cx.now).is_some() => {
-                self.closing = Some(reason);
+                self.closing = Some(Box::new(reason));
                 return;
             }
             // What is spliced would not be sealed, or has not been opened.

@@ -40,6 +40,7 @@ mod connecting;
 mod control;
 mod encrypting;
 mod error;
+mod fifo;
 mod layers;
 mod lifetime;
 pub mod limits;
@@ -204,6 +205,8 @@ pub enum Offloaded {
 #[derive(Debug, Default)]
 pub struct Outbox {
     outputs: Vec<Output>,
+    /// Room for what a phase above TLS wishes, while that is carried out
+    wishes: Vec<Output>,
     counters: Arc<WorkerCounters>,
 }
 
@@ -412,12 +415,12 @@ impl Session {
             // Not earlier: most connections are short requests, and the handshake's tickets have left by now.
             layers.want_kernel(cx);
         }
-        let mut wishes = std::mem::take(&mut layers.wishes);
+        let mut wishes = std::mem::take(&mut out.wishes);
         wishes.extend(out.outputs.drain(before..));
         for output in wishes.drain(..) {
             layers.wish(cx, output, out);
         }
-        layers.wishes = wishes;
+        out.wishes = wishes;
         if let Some(upgrade) = self.phase.take_upgrade() {
             layers.add_compute(cx, upgrade, out);
         }

@@ -4,10 +4,10 @@
 //! told to the phases, with two promises kept on both sides: one read and one write are open at a time, and
 //! each is answered once. The layer's own bytes (handshake, tickets, alerts) leave through the same one write.
 
-use std::collections::VecDeque;
 use std::io;
 use std::time::Instant;
 
+use super::fifo::Fifo;
 use super::limits::duration;
 use super::{CloseReason, Context, Failure, Input, LOG_TARGET, Outbox, Output, Side};
 use crate::proto::bytes::Chunk;
@@ -34,11 +34,11 @@ pub(super) struct Secure {
     write_wanted: bool,
     wire_writing: bool,
     /// Wire bytes behind the write that is open
-    outgoing: VecDeque<Chunk>,
+    outgoing: Fifo<Chunk>,
     /// The peer has said that nothing more comes
     ended: bool,
     /// The peer broke TLS behind what the phase has been told
-    violated: Option<TlsError>,
+    violated: Option<Box<TlsError>>,
     /// Bytes cannot be sent any more
     broken: Option<io::ErrorKind>,
     /// FIN is to follow what is outgoing
@@ -54,7 +54,7 @@ pub(super) struct Secure {
     /// It could not
     kernel_refused: bool,
     /// What the phase has to be told
-    pub(super) feed: VecDeque<Input>,
+    pub(super) feed: Fifo<Input>,
 }
 
 /// A plain connection to a compute node that goes under TLS.
@@ -98,7 +98,7 @@ impl Secure {
     pub(super) fn with_compute(cx: &Context, upgrade: Upgrade, out: &mut Outbox) -> Self {
         let mut secure = Self::new(Side::Compute, upgrade.layer, upgrade.writing);
         secure.last_byte_apart = upgrade.last_byte_apart;
-        secure.outgoing.extend(upgrade.unsent);
+        upgrade.unsent.into_iter().for_each(|chunk| secure.outgoing.push(chunk));
         secure.send(Chunk::default(), out);
         if !upgrade.early.is_empty() {
             // The read that is open goes on: these bytes were not its answer.
@@ -118,7 +118,7 @@ impl Secure {
             wire_reading: true,
             write_wanted: writing,
             wire_writing: writing,
-            outgoing: VecDeque::new(),
+            outgoing: Fifo::new(),
             ended: false,
             violated: None,
             broken: None,
@@ -128,7 +128,7 @@ impl Secure {
             failed: false,
             kernel_wanted: false,
             kernel_refused: false,
-            feed: VecDeque::new(),
+            feed: Fifo::new(),
         }
     }
 
@@ -180,7 +180,7 @@ impl Secure {
                     tracing::info!(target: LOG_TARGET, "handler exception: {source} (from {})", cx.peer.ip());
                 }
                 if std::mem::take(&mut self.read_wanted) {
-                    self.feed.push_back(Input::Failed(Failure::Read { from, source }));
+                    self.feed.push(Input::Failed(Failure::Read { from, source }));
                 } else {
                     self.ended = true;
                 }
@@ -206,9 +206,9 @@ impl Secure {
                     // The closing phase's time counts from here, and nothing is sent behind its FIN.
                     self.failed = true;
                 }
-                self.feed.push_back(Input::Kill(reason));
+                self.feed.push(Input::Kill(reason));
             }
-            other => self.feed.push_back(other),
+            other => self.feed.push(other),
         }
         false
     }
@@ -217,7 +217,7 @@ impl Secure {
         if self.failed {
             // What nobody waits for is discarded here already.
             if std::mem::take(&mut self.read_wanted) {
-                self.feed.push_back(Input::Received { from: self.side, chunk });
+                self.feed.push(Input::Received { from: self.side, chunk });
             }
             return false;
         }
@@ -233,7 +233,7 @@ impl Secure {
         self.ended |= opened.ended;
         if !opened.plain.is_empty() && self.read_wanted {
             self.read_wanted = false;
-            self.feed.push_back(Input::Received { from: self.side, chunk: opened.plain });
+            self.feed.push(Input::Received { from: self.side, chunk: opened.plain });
         }
         match opened.error {
             None => {
@@ -262,7 +262,7 @@ impl Secure {
             self.give_up();
             self.read(out);
         } else {
-            self.violated = Some(error);
+            self.violated = Some(Box::new(error));
             self.tell_violation();
         }
     }
@@ -272,7 +272,7 @@ impl Secure {
         self.handshaking = false;
         self.handshake_until = None;
         self.failed = true;
-        self.feed.push_back(Input::Kill(CloseReason::Http(super::HttpEnd::Idle)));
+        self.feed.push(Input::Kill(CloseReason::Http(super::HttpEnd::Idle)));
     }
 
     /// Carries out a wish of the phase's; what can be answered at once is in `feed` afterwards.
@@ -364,15 +364,15 @@ impl Secure {
             && let Some(error) = self.violated.take()
         {
             self.read_wanted = false;
-            let source = io::Error::new(io::ErrorKind::InvalidData, error);
-            self.feed.push_back(Input::Failed(Failure::Read { from: self.side, source }));
+            let source = io::Error::new(io::ErrorKind::InvalidData, *error);
+            self.feed.push(Input::Failed(Failure::Read { from: self.side, source }));
         }
     }
 
     fn tell_end(&mut self) {
         if self.ended && self.read_wanted {
             self.read_wanted = false;
-            self.feed.push_back(Input::Ended { from: self.side });
+            self.feed.push(Input::Ended { from: self.side });
         }
     }
 
@@ -382,10 +382,10 @@ impl Secure {
             && self.broken.is_none()
             && !self.shut
         {
-            self.outgoing.push_back(wire);
+            self.outgoing.push(wire);
         }
         if !self.wire_writing
-            && let Some(chunk) = self.outgoing.pop_front()
+            && let Some(chunk) = self.outgoing.pop()
         {
             self.wire_writing = true;
             out.push(Output::Write { to: self.side, chunk });
@@ -408,7 +408,7 @@ impl Secure {
     fn tell_written(&mut self) {
         if self.write_wanted && !self.wire_writing {
             self.write_wanted = false;
-            self.feed.push_back(Input::Written { to: self.side });
+            self.feed.push(Input::Written { to: self.side });
         }
     }
 
@@ -417,7 +417,7 @@ impl Secure {
             && self.write_wanted
         {
             self.write_wanted = false;
-            self.feed.push_back(Input::Failed(Failure::Write { to: self.side, source: kind.into() }));
+            self.feed.push(Input::Failed(Failure::Write { to: self.side, source: kind.into() }));
         }
     }
 }

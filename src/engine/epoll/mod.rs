@@ -7,6 +7,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,7 @@ use super::pool::Pool;
 use super::spread::Lighter;
 use super::{
     BYTES_PER_TURN, EVENTS_OF_A_TURN, Engine, Event, PipeBudget, READS_PER_TURN, Seat, SessionId, Wake,
+    slots_at_start,
 };
 use crate::session::limits::{Limits, size};
 use crate::session::{Failure, Input, Output, Side};
@@ -37,6 +39,9 @@ const EVENTS_MAX: usize = 1024;
 
 /// Connections accepted in one turn, so that a burst of them does not hold up live sessions.
 const ACCEPTS_PER_TURN: usize = 64;
+
+/// Connects under way that there is room for from the start.
+const CONNECTS_AT_START: usize = 64;
 
 /// Turns without asking the kernel for new readiness, as long as there is something to read: a bulk session's
 /// steps need no polling, but others must not wait for them long.
@@ -59,8 +64,9 @@ pub struct EpollEngine {
     completed: Vec<Event>,
     /// Sockets that may have what is wanted of them
     to_read: VecDeque<(SessionId, Side)>,
-    /// Connects by when their time is over; some are done long since
-    connecting: BinaryHeap<Reverse<(Instant, SessionId)>>,
+    /// Connects by when their time is over, with their numbers; some are done long since
+    connecting: BinaryHeap<Reverse<(Instant, NonZeroU32, SessionId)>>,
+    next_connect: NonZeroU32,
     turns_without_poll: u32,
     pool: Pool,
     pipes: Pipes,
@@ -104,12 +110,13 @@ impl EpollEngine {
             accept_paused_until: None,
             pace: Pace::new(limits.accepts_per_second_max),
             seat,
-            connections: Vec::new(),
-            free: Vec::new(),
+            connections: Vec::with_capacity(slots_at_start(limits)),
+            free: Vec::with_capacity(slots_at_start(limits)),
             connections_max,
             completed: Vec::with_capacity(EVENTS_OF_A_TURN),
             to_read: VecDeque::new(),
-            connecting: BinaryHeap::new(),
+            connecting: BinaryHeap::with_capacity(CONNECTS_AT_START),
+            next_connect: NonZeroU32::MIN,
             turns_without_poll: 0,
             pool: Pool::new(limits, size(limits.pool_bytes)),
             pipes: Pipes::new(pipes, limits),
@@ -205,13 +212,32 @@ impl EpollEngine {
         });
         match socket {
             Ok(mut socket) => {
-                let until = Instant::now() + within;
-                socket.start_connecting(until);
+                let number = self.next_connect;
+                // Numbers that come round find nobody: the time of the first is over by then.
+                self.next_connect = number.checked_add(1).unwrap_or(NonZeroU32::MIN);
+                socket.start_connecting(number);
                 connection.compute = Some(socket);
-                self.connecting.push(Reverse((until, id)));
+                self.forget_connects_that_are_over();
+                self.connecting.push(Reverse((Instant::now() + within, number, id)));
                 None
             }
             Err(error) => Some(Input::Failed(Failure::Connect(error))),
+        }
+    }
+
+    /// Keeps the list of connects from growing with those that were made long before their time was over: each time
+    /// that it is full, and only if most of it is of that kind does it stay as long as it is.
+    fn forget_connects_that_are_over(&mut self) {
+        if self.connecting.len() < self.connecting.capacity() {
+            return;
+        }
+        let connections = &mut self.connections;
+        self.connecting.retain(|Reverse((_, number, id))| {
+            let compute = live(connections, *id).and_then(|connection| connection.compute.as_ref());
+            compute.is_some_and(|socket| socket.is_connecting(*number))
+        });
+        if self.connecting.len() > self.connecting.capacity() / 2 {
+            self.connecting.reserve(self.connecting.capacity());
         }
     }
 
@@ -221,12 +247,12 @@ impl EpollEngine {
             return;
         }
         let now = Instant::now();
-        while let Some(Reverse((until, id))) = self.connecting.peek().copied()
+        while let Some(Reverse((until, number, id))) = self.connecting.peek().copied()
             && until <= now
         {
             self.connecting.pop();
             let Some(connection) = live(&mut self.connections, id) else { continue };
-            if let Some(socket) = connection.compute.take_if(|socket| socket.connects_until(until)) {
+            if let Some(socket) = connection.compute.take_if(|socket| socket.is_connecting(number)) {
                 socket.close(&mut self.pool);
                 let timed_out = io::ErrorKind::TimedOut.into();
                 complete(&mut self.completed, id, Input::Failed(Failure::Connect(timed_out)));
@@ -373,7 +399,7 @@ impl Engine for EpollEngine {
             let timeout = if busy || (self.accept_ready && self.can_accept()) {
                 Some(Duration::ZERO)
             } else {
-                let connecting = self.connecting.peek().map(|Reverse((until, _))| *until);
+                let connecting = self.connecting.peek().map(|Reverse((until, ..))| *until);
                 let deadlines = [deadline, self.accept_paused_until, connecting];
                 deadlines.into_iter().flatten().min().map(|at| at.saturating_duration_since(Instant::now()))
             };

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
-use std::time::Instant;
+use std::num::NonZeroU32;
 
 use mio::event::Event;
 use mio::net::TcpStream;
@@ -15,22 +15,22 @@ use crate::engine::pool::ReadSize;
 use crate::proto::bytes::Chunk;
 use crate::session::{Failure, Handover, Input, Side};
 
-/// A nonblocking TCP socket, with at most one read and one write parked on it.
+/// A nonblocking TCP socket, with at most one read and one write parked on it. Small, since each relay has two.
 pub(super) struct Socket {
     stream: TcpStream,
     readable: bool,
     writable: bool,
     /// The peer's FIN or a reset is somewhere behind the bytes: read on without waiting for an edge.
     read_closed: bool,
-    /// Until when the connect that is under way may take
-    connecting: Option<Instant>,
+    /// The connect that is under way
+    connecting: Option<NonZeroU32>,
     reading: Option<Reading>,
     read_size: ReadSize,
     writing: Option<Writing>,
     /// It waits for its turn to be read
     queued: bool,
     /// The kernel does TLS on it
-    kernel_tls: Option<KernelTls>,
+    kernel_tls: Option<Box<KernelTls>>,
     /// Of that, `close_notify` and FIN wait for room
     fin_due: bool,
 }
@@ -87,15 +87,15 @@ impl Socket {
         }
     }
 
-    pub(super) fn start_connecting(&mut self, until: Instant) {
-        self.connecting = Some(until);
+    pub(super) fn start_connecting(&mut self, number: NonZeroU32) {
+        self.connecting = Some(number);
         self.readable = false;
         self.writable = false;
     }
 
-    /// Whether this is the socket of the connect that may take until then, and it is not made yet.
-    pub(super) fn connects_until(&self, until: Instant) -> bool {
-        self.connecting == Some(until)
+    /// Whether the connect of that number is under way here.
+    pub(super) fn is_connecting(&self, number: NonZeroU32) -> bool {
+        self.connecting == Some(number)
     }
 
     pub(super) fn start_reading(&mut self, how: Reading) {

@@ -23,7 +23,7 @@ pub(super) struct Connection {
     generation: u32,
     state: State,
     /// Operations whose completion has not come. The slot is freed when a closed connection's are all back.
-    under_way: u32,
+    under_way: u16,
     tenant: Socket,
     compute: Socket,
     /// Bytes on their way from one socket to the other; leased while there are any
@@ -38,7 +38,7 @@ enum State {
     Closing,
 }
 
-/// One side's socket.
+/// One side's socket. Small, since each relay has two.
 #[derive(Default)]
 pub(super) struct Socket {
     /// Kept beside its entry in the file table: other system calls need the descriptor
@@ -54,7 +54,7 @@ pub(super) struct Socket {
     /// FIN is due behind the send under way
     pub(super) fin_due: bool,
     /// The kernel does TLS on it
-    pub(super) kernel_tls: Option<KernelTls>,
+    pub(super) kernel_tls: Option<Box<KernelTls>>,
     /// What the last read says of the next one
     pub(super) read_size: ReadSize,
     /// The last read emptied the socket: the next one waits before it tries
@@ -72,9 +72,9 @@ pub(super) enum Returned<'a> {
 }
 
 impl Connections {
-    /// At most `max` slots.
-    pub(super) fn new(max: u32) -> Self {
-        Self { slots: Vec::new(), free: Vec::new(), max }
+    /// At most `max` slots, of which `room` have their memory.
+    pub(super) fn new(max: u32, room: usize) -> Self {
+        Self { slots: Vec::with_capacity(room), free: Vec::with_capacity(room), max }
     }
 
     /// Whether a slot can be taken.
@@ -99,6 +99,11 @@ impl Connections {
         self.slots
             .get_mut(id.index as usize)
             .filter(|slot| slot.state == State::Live && slot.generation == id.generation)
+    }
+
+    /// The connection whose operations are under way in a slot.
+    pub(super) fn id(&self, index: u32) -> Option<SessionId> {
+        self.slots.get(index as usize).map(|slot| SessionId { index, generation: slot.generation })
     }
 
     /// Closes the connection for its session. True when no operation is under way any more.
@@ -149,14 +154,14 @@ impl Connection {
     }
 
     /// Counts operations that were started.
-    pub(super) fn started(&mut self, operations: u32) {
+    pub(super) fn started(&mut self, operations: u16) {
         self.under_way += operations;
     }
 
     /// The operations that must be cancelled when the connection closes.
-    pub(super) fn to_cancel(&self) -> impl Iterator<Item = Key> + use<> {
-        [&self.tenant, &self.compute]
-            .map(|socket| [socket.receiving, socket.sending, socket.watch.key()])
+    pub(super) fn to_cancel(&self, index: u32) -> impl Iterator<Item = Key> + use<> {
+        [(Side::Tenant, &self.tenant), (Side::Compute, &self.compute)]
+            .map(|(side, socket)| [socket.receiving, socket.sending, socket.watch.key(index, side)])
             .into_iter()
             .flatten()
             .flatten()

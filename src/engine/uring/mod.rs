@@ -24,7 +24,9 @@ use super::accept::{Pace, set_options};
 use super::kernel_tls::{Ended, KernelTls};
 use super::pipes::{PipedFrame, Pipes};
 use super::pool::Pool;
-use super::{EVENTS_OF_A_TURN, Engine, Event, PipeBudget, Seat, SessionId, Wake, descriptors};
+use super::{
+    EVENTS_OF_A_TURN, Engine, Event, PipeBudget, Seat, SessionId, Wake, descriptors, slots_at_start,
+};
 use crate::proto::bytes::Chunk;
 use crate::session::limits::{Limits, size};
 use crate::session::{Failure, Handover, Input, Output, Side};
@@ -106,7 +108,7 @@ impl UringEngine {
             waker,
             seat,
             acceptor: Acceptor::new(listener, &ring, Pace::new(limits.accepts_per_second_max))?,
-            connections: Connections::new(connections_max),
+            connections: Connections::new(connections_max, slots_at_start(limits)),
             completed: Vec::with_capacity(EVENTS_OF_A_TURN),
             starved: Vec::new(),
             starvations: 0,
@@ -148,9 +150,7 @@ impl UringEngine {
             Completion::Sent { id, to, chunk, result } => self.sent(id, to, chunk, result),
             Completion::Connected { id, result } => self.connected(id, result),
             Completion::Polled { id, side } => self.polled(id, side),
-            Completion::Watched { id, side, user_data, last, more } => {
-                self.watched(id, side, user_data, last, more);
-            }
+            Completion::Watched { user_data, last, more } => self.watched(user_data, last, more),
             Completion::Counted(id) => {
                 if matches!(self.connections.returned(id), Returned::Over) {
                     self.release(id);
@@ -236,9 +236,9 @@ impl UringEngine {
             return;
         }
         // The receive waits by itself.
-        let watched = socket.watch.end();
+        let watched = socket.watch.end(id.index, from);
         socket.receiving = Some(self.ring.start(Operation::Recv { id, from, wait_first }));
-        connection.started(1 + u32::from(watched.is_some()));
+        connection.started(1 + u16::from(watched.is_some()));
         if let Some(target) = watched {
             self.ring.start(Operation::Cancel { id: Some(id), target });
         }
@@ -443,7 +443,7 @@ impl UringEngine {
     /// Cancels what is under way. The slot is freed when all of it has come back.
     fn close(&mut self, id: SessionId) {
         let Some(connection) = self.connections.live(id) else { return };
-        let targets = connection.to_cancel();
+        let targets = connection.to_cancel(id.index);
         for target in targets {
             self.ring.start(Operation::Cancel { id: Some(id), target });
             if let Some(connection) = self.connections.live(id) {

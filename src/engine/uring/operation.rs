@@ -1,6 +1,6 @@
 //! What is under way in the kernel: one entry for each operation, and the memory that the kernel may touch.
 
-use std::num::NonZeroU64;
+use std::num::{NonZeroU16, NonZeroU64};
 
 use io_uring::types::Timespec;
 use nix::sys::socket::SockaddrStorage;
@@ -57,13 +57,6 @@ pub(super) enum Operation {
         /// Which side's socket
         side: Side,
     },
-    /// Tell each time that a socket has got bytes, until it is cancelled
-    Watch {
-        /// Whose
-        id: SessionId,
-        /// Which side's socket
-        side: Side,
-    },
     /// Cancel another operation
     Cancel {
         /// Whose, unless it is the listener's
@@ -75,6 +68,9 @@ pub(super) enum Operation {
 
 /// Names an operation while it is under way, in the kernel's `user_data` too: entry and generation, so that a
 /// completion can never be taken for that of a later operation in the same entry.
+///
+/// The polls that tell each time that a socket has got bytes, until they are cancelled, have no entry: each relay at rest
+/// has two, and nothing is to be kept of them. Their keys say whose they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Key(NonZeroU64);
 
@@ -82,6 +78,20 @@ impl Key {
     fn new(index: u32, generation: u32) -> Self {
         let bits = u64::from(generation | TAKEN) << 32 | u64::from(index);
         Self(NonZeroU64::new(bits).unwrap_or(NonZeroU64::MIN))
+    }
+
+    /// A socket's standing poll. All those of a slot have come back before it is used again.
+    pub(super) fn of_watch(index: u32, side: Side, number: NonZeroU16) -> Self {
+        let side = u64::from(side == Side::Compute);
+        let bits = u64::from(number.get()) << 33 | side << 32 | u64::from(index);
+        Self(NonZeroU64::new(bits).unwrap_or(NonZeroU64::MIN))
+    }
+
+    /// The slot and the socket of a standing poll.
+    pub(super) fn watched(user_data: u64) -> Option<(u32, Side)> {
+        let side = if user_data >> 32 & 1 == 1 { Side::Compute } else { Side::Tenant };
+        let is_watch = user_data >> 63 == 0 && user_data >> 33 > 0;
+        is_watch.then(|| (Self::index(user_data), side))
     }
 
     /// As the kernel carries it.
@@ -105,6 +115,7 @@ const ROOM: usize = 256;
 pub(super) struct Operations {
     entries: Vec<Entry>,
     free: Vec<u32>,
+    watches: usize,
 }
 
 #[derive(Default)]
@@ -116,7 +127,7 @@ struct Entry {
 
 impl Default for Operations {
     fn default() -> Self {
-        Self { entries: Vec::with_capacity(ROOM), free: Vec::with_capacity(ROOM) }
+        Self { entries: Vec::with_capacity(ROOM), free: Vec::with_capacity(ROOM), watches: 0 }
     }
 }
 
@@ -154,9 +165,19 @@ impl Operations {
         entry.operation.take()
     }
 
+    /// Counts a standing poll that begins.
+    pub(super) fn watch_begun(&mut self) {
+        self.watches += 1;
+    }
+
+    /// Counts one that has come back.
+    pub(super) fn watch_ended(&mut self) {
+        self.watches = self.watches.saturating_sub(1);
+    }
+
     /// Number of operations under way.
     pub(super) fn len(&self) -> usize {
-        self.entries.len() - self.free.len()
+        self.entries.len() - self.free.len() + self.watches
     }
 }
 
@@ -190,6 +211,23 @@ mod tests {
         let Some(Operation::Send { chunk, .. }) = operations.take(key.user_data()) else { panic!() };
         assert_eq!(chunk.bytes().as_ptr(), address);
         assert_eq!(operations.len(), 1_000);
+    }
+
+    #[test]
+    fn the_key_of_a_watch_says_whose_it_is_and_is_no_other_operations() {
+        let mut operations = Operations::default();
+        let other = operations.insert(Operation::Accept);
+        assert_eq!(Key::watched(other.user_data()), None);
+        for index in [0, 1, u32::MAX] {
+            for side in [Side::Tenant, Side::Compute] {
+                for number in [NonZeroU16::MIN, NonZeroU16::MAX] {
+                    let key = Key::of_watch(index, side, number).user_data();
+                    assert_eq!(Key::watched(key), Some((index, side)));
+                    assert!(operations.get_mut(key).is_none());
+                }
+            }
+        }
+        assert_eq!([0, 1, 2, u64::MAX].map(Key::watched), [None; 4]);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use io_uring::{IoUring, cqueue, opcode};
 
 use super::buffers::{BUFFER_BYTES_MAX, BufferRing};
 use super::operation::{Key, Operation, Operations};
-use super::submission::{FileSlot, OPCODES, submission};
+use super::submission::{FileSlot, OPCODES, standing_poll, submission};
 use crate::engine::SessionId;
 use crate::proto::bytes::Chunk;
 use crate::session::Side;
@@ -87,11 +87,7 @@ pub(super) enum Completion {
     },
     /// A socket that is watched has bytes or is broken, or the watch has ended.
     Watched {
-        /// Whose
-        id: SessionId,
-        /// Which side's socket
-        side: Side,
-        /// The operation, as [`Key::user_data`] names it
+        /// Which watch, as [`Key::user_data`] names it
         user_data: u64,
         /// No bytes come behind those that are there
         last: bool,
@@ -184,6 +180,16 @@ impl Ring {
         let key = self.operations.insert(operation);
         self.push(key, Flags::empty());
         key
+    }
+
+    /// Queues the standing poll of a socket, which is [`Key::of_watch`].
+    pub(super) fn start_watch(&mut self, key: Key, slot: FileSlot) {
+        self.make_room(1);
+        self.operations.watch_begun();
+        let entry = standing_poll(slot).user_data(key.user_data());
+        // SAFETY: a poll names no memory.
+        let pushed = unsafe { self.io.submission().push(&entry) };
+        debug_assert!(pushed.is_ok() || self.failed.is_some(), "room was made");
     }
 
     /// Queues an operation, and behind it one that ends it when its time is over. Returns the first one's key.
@@ -292,6 +298,9 @@ impl Ring {
     }
 
     fn complete(&mut self, entry: &cqueue::Entry) -> Completion {
+        if Key::watched(entry.user_data()).is_some() {
+            return self.watched(entry);
+        }
         let result = u32::try_from(entry.result())
             .map_err(|_| io::Error::from_raw_os_error(entry.result().checked_neg().unwrap_or(libc::EIO)));
         let more = cqueue::more(entry.flags());
@@ -302,7 +311,6 @@ impl Ring {
         let operation = if more {
             match self.operations.get_mut(entry.user_data()) {
                 Some(Operation::Accept) => Some(Operation::Accept),
-                Some(&mut Operation::Watch { id, side }) => Some(Operation::Watch { id, side }),
                 _ => None,
             }
         } else {
@@ -325,10 +333,6 @@ impl Ring {
             }
             Some(Operation::Connect { id, .. }) => Completion::Connected { id, result: result.map(|_| ()) },
             Some(Operation::Poll { id, side }) => Completion::Polled { id, side },
-            Some(Operation::Watch { id, side }) => {
-                let last = result.is_ok_and(|events| events & ENDING != 0);
-                Completion::Watched { id, side, user_data: entry.user_data(), last, more }
-            }
             Some(Operation::ConnectTimeout { id, .. } | Operation::Cancel { id: Some(id), .. }) => {
                 Completion::Counted(id)
             }
@@ -338,6 +342,16 @@ impl Ring {
                 Completion::Nothing
             }
         }
+    }
+
+    fn watched(&mut self, entry: &cqueue::Entry) -> Completion {
+        let more = cqueue::more(entry.flags());
+        if !more {
+            self.operations.watch_ended();
+        }
+        // A failure says nothing of what was seen.
+        let last = u32::try_from(entry.result()).is_ok_and(|events| events & ENDING != 0);
+        Completion::Watched { user_data: entry.user_data(), last, more }
     }
 
     /// Cancels everything and waits for it. False when something did not come back in time.
@@ -362,7 +376,9 @@ impl Ring {
                 {
                     drop(accepted(fd));
                 }
-                if !cqueue::more(entry.flags()) {
+                if Key::watched(entry.user_data()).is_some() {
+                    self.watched(&entry);
+                } else if !cqueue::more(entry.flags()) {
                     drop(self.operations.take(entry.user_data()));
                 }
             }

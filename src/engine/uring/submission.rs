@@ -7,7 +7,6 @@ use nix::sys::socket::SockaddrLike;
 
 use super::buffers::GROUP;
 use super::operation::Operation;
-use crate::engine::SessionId;
 use crate::session::Side;
 
 /// What workers' rings may do; anything else is refused by the kernel itself, whatever gets into this process.
@@ -81,16 +80,20 @@ pub(super) fn submission(operation: &mut Operation) -> squeue::Entry {
             opcode::Connect::new(fixed(slot), address.as_ptr(), address.len()).build()
         }
         Operation::ConnectTimeout { after, .. } => opcode::LinkTimeout::new(&raw const **after).build(),
-        Operation::Poll { id, side } => poll(*id, *side, libc::POLLOUT).build(),
-        Operation::Watch { id, side } => poll(*id, *side, libc::POLLIN | libc::POLLRDHUP).multi(true).build(),
+        Operation::Poll { id, side } => poll(FileSlot::of(id.index, *side), libc::POLLOUT).build(),
         Operation::Cancel { target, .. } => {
             opcode::AsyncCancel2::new(CancelBuilder::user_data(target.user_data())).build()
         }
     }
 }
 
-fn poll(id: SessionId, side: Side, events: i16) -> opcode::PollAdd {
-    opcode::PollAdd::new(fixed(FileSlot::of(id.index, side)), u32::from(events.cast_unsigned()))
+/// The submission of a poll that tells each time that a socket has got bytes.
+pub(super) fn standing_poll(slot: FileSlot) -> squeue::Entry {
+    poll(slot, libc::POLLIN | libc::POLLRDHUP).multi(true).build()
+}
+
+fn poll(slot: FileSlot, events: i16) -> opcode::PollAdd {
+    opcode::PollAdd::new(fixed(slot), u32::from(events.cast_unsigned()))
 }
 
 fn fixed(slot: FileSlot) -> Fixed {

@@ -1,7 +1,10 @@
 //! Standing polls: a socket that is read by calls of their own is watched by one operation for as long as that lasts,
 //! so that no read starts an operation and ends it.
 
-use super::operation::{Key, Operation};
+use std::num::NonZeroU16;
+
+use super::operation::Key;
+use super::submission::FileSlot;
 use super::{FEW_EVENTS, Returned, UringEngine};
 use crate::engine::SessionId;
 use crate::session::Side;
@@ -40,7 +43,10 @@ impl Crowd {
 /// What tells that a socket has something to read.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
-    key: Option<Key>,
+    /// Which of the socket's operations it is, if there is one
+    number: Option<NonZeroU16>,
+    /// How many there were
+    count: u16,
     awaiting: Option<Awaiting>,
     /// It told while nothing waited for it.
     told: bool,
@@ -59,8 +65,17 @@ pub(super) enum Awaiting {
 
 impl Watch {
     /// The operation that watches, if there is one.
-    pub(super) fn key(&self) -> Option<Key> {
-        self.key
+    pub(super) fn key(&self, index: u32, side: Side) -> Option<Key> {
+        self.number.map(|number| Key::of_watch(index, side, number))
+    }
+
+    /// The number of the next one.
+    fn begin(&mut self) -> NonZeroU16 {
+        // Those before have been cancelled, and long since where numbers come round.
+        self.count = self.count.checked_add(1).unwrap_or(1);
+        let number = NonZeroU16::new(self.count).unwrap_or(NonZeroU16::MIN);
+        self.number = Some(number);
+        number
     }
 
     /// Whether nothing waits for it.
@@ -69,8 +84,10 @@ impl Watch {
     }
 
     /// Forgets a watch that nothing waits for. Returns the operation, which is to be cancelled.
-    pub(super) fn end(&mut self) -> Option<Key> {
-        std::mem::take(self).key
+    pub(super) fn end(&mut self, index: u32, side: Side) -> Option<Key> {
+        let key = self.key(index, side);
+        *self = Self { count: self.count, ..Self::default() };
+        key
     }
 
     /// What was told until now is about to be read.
@@ -94,14 +111,17 @@ impl UringEngine {
             return self.go_on(id, side, awaiting);
         }
         watch.awaiting = Some(awaiting);
-        if watch.key.is_none() {
-            watch.key = Some(self.ring.start(Operation::Watch { id, side }));
+        if watch.number.is_none() {
+            let key = Key::of_watch(id.index, side, watch.begin());
+            self.ring.start_watch(key, FileSlot::of(id.index, side));
             connection.started(1);
         }
     }
 
     /// A socket has something to read, or its watch has ended.
-    pub(super) fn watched(&mut self, id: SessionId, side: Side, user_data: u64, last: bool, more: bool) {
+    pub(super) fn watched(&mut self, user_data: u64, last: bool, more: bool) {
+        let Some((index, side)) = Key::watched(user_data) else { return };
+        let Some(id) = self.connections.id(index) else { return };
         let connection = if more {
             self.connections.live(id)
         } else {
@@ -113,11 +133,11 @@ impl UringEngine {
         };
         let Some(connection) = connection else { return };
         let watch = &mut connection.socket(side).watch;
-        if watch.key.map(Key::user_data) != Some(user_data) {
+        if watch.key(index, side).map(Key::user_data) != Some(user_data) {
             return;
         }
         if !more {
-            watch.key = None;
+            watch.number = None;
         }
         watch.last |= last;
         match watch.awaiting.take() {

@@ -18,17 +18,17 @@ use super::{ControlFrame, ControlPayload, FrameHeader, Opcode, pong};
 /// assert!(outgoing.next_control().is_none());
 /// ```
 ///
-/// Small at rest, since every relay has one: what is owed stands in one box.
+/// Small at rest, since every relay has one: what is owed stands in one box, which the Close leaves behind.
 #[derive(Debug, Default)]
 pub struct Outgoing {
     owed: Option<Box<Owed>>,
-    closing: Closing,
 }
 
 #[derive(Debug, Default)]
 struct Owed {
     pong: Option<Box<ControlPayload>>,
     close: Option<ControlFrame>,
+    closing: Closing,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,30 +46,30 @@ impl Outgoing {
         //# If an endpoint receives a Ping frame and has not yet sent Pong frame(s) in response to
         //# previous Ping frame(s), the endpoint MAY elect to send a Pong frame for only the most
         //# recently processed Ping frame.
-        if self.closing == Closing::Open {
+        if self.closing() == Closing::Open {
             self.owed.get_or_insert_default().pong = Some(payload);
         }
     }
 
     /// Owes a Close. The first one counts; a later one is dropped.
     pub fn queue_close(&mut self, frame: ControlFrame) {
-        if self.closing == Closing::Open {
-            self.closing = Closing::Owed;
-            self.owed.get_or_insert_default().close = Some(frame);
+        if self.closing() == Closing::Open {
+            let owed = self.owed.get_or_insert_default();
+            (owed.close, owed.closing) = (Some(frame), Closing::Owed);
         }
     }
 
     /// The next control frame to write, at a frame boundary.
     pub fn next_control(&mut self) -> Option<ControlFrame> {
-        let mut owed = self.owed.take()?;
+        let owed = self.owed.as_mut()?;
         if let Some(payload) = owed.pong.take() {
-            if owed.close.is_some() {
-                self.owed = Some(owed);
+            if owed.closing == Closing::Open {
+                self.owed = None;
             }
             return Some(pong(&payload));
         }
-        self.closing = Closing::Sent;
-        owed.close
+        owed.closing = Closing::Sent;
+        owed.close.take()
     }
 
     /// The header for a binary message of `len` bytes, or `None` once a Close is owed or sent.
@@ -77,13 +77,17 @@ impl Outgoing {
     pub fn data_header(&self, len: u64) -> Option<FrameHeader> {
         //= https://www.rfc-editor.org/rfc/rfc6455#section-5.5.1
         //# The application MUST NOT send any more data frames after sending a Close frame.
-        (self.closing == Closing::Open).then(|| FrameHeader::new(Opcode::Binary, true, len))
+        (self.closing() == Closing::Open).then(|| FrameHeader::new(Opcode::Binary, true, len))
     }
 
     /// Whether the Close was taken for writing: what follows it is the end of the TCP stream.
     #[must_use]
     pub fn is_close_sent(&self) -> bool {
-        self.closing == Closing::Sent
+        self.closing() == Closing::Sent
+    }
+
+    fn closing(&self) -> Closing {
+        self.owed.as_ref().map_or(Closing::Open, |owed| owed.closing)
     }
 }
 
@@ -104,7 +108,7 @@ mod tests {
         }
         assert_eq!(outgoing.next_control().unwrap().as_slice(), b"\x8a\x04\x00\x00\x27\x0f");
         assert!(outgoing.next_control().is_none());
-        assert!(size_of::<Outgoing>() <= 24, "{}", size_of::<Outgoing>());
+        assert!(size_of::<Outgoing>() <= 8, "{}", size_of::<Outgoing>());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn a_session_is_small() {
-    assert!(size_of::<Session>() <= 256, "{} bytes", size_of::<Session>());
+    assert!(size_of::<Session>() <= 216, "{} bytes", size_of::<Session>());
 }
 
 #[test]

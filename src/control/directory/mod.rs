@@ -1,13 +1,17 @@
 //! Which consoles are open: what an operator may be told of them. No token, and none of its hash.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Value, json};
 
-use crate::console::ConsoleType;
-use crate::session::{Admitted, LOG_TARGET, Notice, Place, Traffic};
+use crate::session::{LOG_TARGET, Notice, Place, Traffic};
+
+mod relays;
+mod row;
+
+use relays::Relays;
+use row::{Instance, Row};
 
 /// The relays of all workers, by their numbers. Bounded by the sessions themselves.
 ///
@@ -15,35 +19,11 @@ use crate::session::{Admitted, LOG_TARGET, Notice, Place, Traffic};
 #[derive(Debug, Default)]
 pub(super) struct Directory(Mutex<Rows>);
 
-type Rows = BTreeMap<u64, Box<Row>>;
-
-/// One relay. Every session pays for this as long as it lasts, so what nobody is told is not kept, and what is kept
-/// is in one text.
-#[derive(Debug)]
-struct Row {
-    peer: SocketAddr,
-    since_unix_s: i64,
-    /// The instance, and behind it HOST:PORT
-    text: Box<str>,
-    instance_len: u16,
-    console_type: ConsoleType,
-    _place: Place,
-}
-
-impl Row {
-    fn new(peer: SocketAddr, info: Admitted, since_unix_s: i64) -> Self {
-        let instance_len = u16::try_from(info.instance_uuid.len()).unwrap_or(u16::MAX);
-        // A token's tls_port is known only where it is what was dialled.
-        let port = info.port_to_dial(true).unwrap_or_default();
-        let text = format!("{}{}:{port}", info.instance_uuid, info.host).into();
-        let console_type = info.console_type;
-        Self { peer, since_unix_s, text, instance_len, console_type, _place: info.into_place() }
-    }
-
-    /// The instance's UUID, and where its console is.
-    fn parts(&self) -> (&str, &str) {
-        self.text.split_at_checked(self.instance_len.into()).unwrap_or_default()
-    }
+#[derive(Debug, Default)]
+struct Rows {
+    relays: Relays,
+    /// Of those that have one, which is where sessions are counted
+    places: BTreeMap<u64, Place>,
 }
 
 /// Some of the relays, and where the next page begins.
@@ -59,18 +39,28 @@ impl Directory {
     pub(super) fn take(&self, notice: Notice, now_unix_s: i64) {
         match notice {
             Notice::Relaying { number, peer, info } => {
-                let row = Box::new(Row::new(peer, *info, now_unix_s));
-                self.rows().insert(number, row);
+                let row = Row::new(peer, &info, now_unix_s);
+                let place = info.into_place();
+                let mut rows = self.rows();
+                rows.relays.insert(number, row);
+                if place.is_taken() {
+                    rows.places.insert(number, place);
+                }
             }
             Notice::Ended { number } => {
-                let row = self.rows().remove(&number);
-                if let Some(row) = row {
+                let (row, place) = {
+                    let mut rows = self.rows();
+                    (rows.relays.remove(number), rows.places.remove(&number))
+                };
+                drop(place);
+                let wanted = tracing::enabled!(target: LOG_TARGET, tracing::Level::DEBUG);
+                if let Some(shown) = row.filter(|_| wanted).and_then(|row| row.shown()) {
                     // nova/console/websocketproxy.py, `_close_connection`
                     tracing::debug!(
                         target: LOG_TARGET,
                         request = number,
                         " {number:2}: {}: Websocket client or target closed",
-                        row.parts().1
+                        shown.target
                     );
                 }
             }
@@ -80,27 +70,26 @@ impl Directory {
 
     /// At most `max` relays with numbers above `after`, of one instance or of all.
     pub(super) fn page(&self, after: u64, max: usize, instance: Option<&str>) -> Page {
-        let is_wanted = |row: &Row| instance.is_none_or(|uuid| row.parts().0 == uuid);
+        let instance = instance.map(Instance::of);
+        let is_wanted = |row: &Row| instance.as_ref().is_none_or(|instance| row.is_of(instance));
         let rows = self.rows();
-        let mut found = rows.range(after.saturating_add(1)..).filter(|(_, row)| is_wanted(row));
-        let numbers: Vec<u64> = found.by_ref().take(max).map(|(number, _)| *number).collect();
+        let mut found = rows.relays.above(after).filter(|(_, row)| is_wanted(row));
+        let numbers: Vec<u64> = found.by_ref().take(max).map(|(number, _)| number).collect();
         let next = found.next().and_then(|_| numbers.last().copied());
         Page { numbers, next }
     }
 
     /// One relay as the admin listener shows it; nothing when it has ended meanwhile.
     pub(super) fn describe(&self, number: u64, traffic: Option<&Traffic>) -> Option<Value> {
-        let rows = self.rows();
-        let row = rows.get(&number)?;
-        let (instance, target) = row.parts();
+        let row = self.rows().relays.get(number)?.shown()?;
         let since =
             jiff::Timestamp::from_second(row.since_unix_s).map(|at| at.to_string()).unwrap_or_default();
         Some(json!({
             "id": number,
             "console_type": row.console_type.as_str(),
-            "instance": instance,
+            "instance": row.instance,
             "client": row.peer.to_string(),
-            "target": target,
+            "target": row.target,
             "since": since,
             "bytes_from_client": traffic.map(|traffic| traffic.from_tenant),
             "bytes_from_target": traffic.map(|traffic| traffic.from_compute),
@@ -109,7 +98,7 @@ impl Directory {
 
     /// Whether that relay is open.
     pub(super) fn has(&self, number: u64) -> bool {
-        self.rows().contains_key(&number)
+        self.rows().relays.get(number).is_some()
     }
 
     fn rows(&self) -> MutexGuard<'_, Rows> {
@@ -120,8 +109,11 @@ impl Directory {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
-    use crate::console::ConnectInfo;
+    use crate::console::{ConnectInfo, ConsoleType};
+    use crate::session::Admitted;
 
     fn opened(number: u64, instance: &str) -> Notice {
         let info = Admitted::boxed(ConnectInfo {
