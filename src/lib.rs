@@ -17,6 +17,8 @@
 //! `docs/ARCHITECTURE.md` tells the life of one session.
 #![deny(unsafe_code)]
 
+#[cfg(feature = "control")]
+mod background;
 pub mod console;
 #[cfg(feature = "control")]
 pub mod control;
