@@ -9,7 +9,7 @@ BOTH = {
          "what chance alignment cost",
     "4": "a session's part as in row 6, and ten bytes more, for which the kernel may need one more page",
     "5": "unmasking 16 KiB takes about half a microsecond; the rest is as in row 6",
-    "6": "what a session does with an event, some 0.35 us, is spread flat over some thirty functions, none of which is in "
+    "6": "what a session does with an event, some 0.3 us, is spread flat over some thirty functions, none of which is in "
          "the cache any more when the kernel has done its part",
     "9": "with one system call to wait and two to relay, what is left is the kernel's TCP and its wake-ups, which are the "
          "same for all",
@@ -17,11 +17,12 @@ BOTH = {
     "10": "the last thousandth of an echo is the machine's own pauses; HAProxy's differs as much from round to round",
     "11": "at 4 KiB and more the kernel walks through the ring's buffers, where epoll's one buffer stays in the cache; saved "
           "system calls are the gain of small sizes",
-    "12": "of those, the session's own state is 256 bytes at most, and the engine's two sockets, the timer's place and the row "
+    "12": "of those, the session's own state is 216 bytes at most, and the engine's two sockets, the timer's place and the row "
           "of the admin listing most of the rest",
     "13": "rustls keeps most of it: its buffers are empty at rest, its secrets and state machines are not",
     "15": "half of a set-up's CPU is the worker's, mostly TCP in the kernel: accepting, connecting and closing both ends; the "
           "rest is the look-up in SQLite, on a thread of its own, and the threads' wake-ups of each other on the one CPU",
+    "16": "nine tenths of it is the kernel's, as in rows 1 and 3, and websockify's copying is the kernel's too",
     "18": "the kernel's TCP and wake-ups are nine tenths of an echo here; websockify pays the same and Python on top; HAProxy, "
           "which speaks no WebSocket, has 0.51 to 0.55 of websockify's CPU on this machine",
     "25": "an echo is four wake-ups of idle processors, 25 to 50 us each here, on either side of the ratio; spinning before "

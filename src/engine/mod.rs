@@ -102,7 +102,7 @@ pub enum Event {
 /// * Completions of one side's reads, and of its writes, are reported in the order of their submission.
 /// * An engine keeps no buffer for a connection that has nothing to read or write.
 pub trait Engine {
-    /// The one clock of the data path.
+    /// The one clock of the data path, which is read once a turn: when the last [`Engine::wait`] had waited.
     fn now(&self) -> Instant;
 
     /// Starts one operation of connection `id`. [`Output::Ask`] and [`Output::Wait`] are the worker's.

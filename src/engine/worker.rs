@@ -111,6 +111,7 @@ pub struct Worker<E: Engine> {
     /// when that has been taken.
     handshakes: VecDeque<(SessionId, Input)>,
     counters: Arc<WorkerCounters>,
+    time_of_day: TimeOfDay,
     draining: bool,
     stop_at: Option<Instant>,
 }
@@ -128,6 +129,7 @@ impl<E: Engine> Worker<E> {
         let handle = WorkerHandle { messages: sender, waker: engine.waker() };
         let room = slots_at_start(&shared.settings.limits);
         let timers = Timers::new(engine.now(), room);
+        let time_of_day = TimeOfDay::look_up(engine.now());
         let outbox = Outbox::new();
         Self {
             engine,
@@ -143,6 +145,7 @@ impl<E: Engine> Worker<E> {
             outbox,
             answers: VecDeque::new(),
             handshakes: VecDeque::new(),
+            time_of_day,
             draining: false,
             stop_at: None,
         }
@@ -180,12 +183,11 @@ impl<E: Engine> Worker<E> {
         let mut events = std::mem::take(&mut self.events);
         self.engine.wait(deadline, &mut events)?;
         let now = self.engine.now();
-        let unix_s = unix_seconds();
+        let unix_s = self.time_of_day.unix_seconds(now);
         for event in events.drain(..) {
             match event {
                 Event::Accepted { id, peer } => self.accept(now, unix_s, id, peer),
-                Event::Completed { id, input } if self.shakes_hands(id, &input) => self.put_off(id, input),
-                Event::Completed { id, input } => self.step(now, unix_s, id, input),
+                Event::Completed { id, input } => self.completed(now, unix_s, id, input),
                 Event::Released { .. } => {}
                 Event::Woken => self.take_messages(now, unix_s),
             }
@@ -244,12 +246,17 @@ impl<E: Engine> Worker<E> {
         if self.draining || self.stop_at.is_some() {
             self.answers.push_back(Input::Kill(CloseReason::ShuttingDown));
         }
-        self.take_answers(now, unix_s, id);
+        if let Some(input) = self.answers.pop_front() {
+            self.step(now, unix_s, id, input);
+        }
     }
 
-    fn shakes_hands(&self, id: SessionId, input: &Input) -> bool {
-        let slot = self.sessions.get(id.index as usize).and_then(Option::as_ref);
-        slot.is_some_and(|slot| slot.generation == id.generation && slot.session.shakes_hands(input))
+    /// Lets a session take what its engine has done, or puts that off.
+    fn completed(&mut self, now: Instant, unix_s: u64, id: SessionId, input: Input) {
+        match session(&mut self.sessions, id) {
+            Some(session) if session.shakes_hands(&input) => self.put_off(id, input),
+            _ => self.step(now, unix_s, id, input),
+        }
     }
 
     /// Keeps a step of a handshake for its turn, in a buffer that fits: of a burst there may be as many as connections.
@@ -269,19 +276,12 @@ impl<E: Engine> Worker<E> {
 
     /// Lets one session take one input, and what follows from it at once.
     fn step(&mut self, now: Instant, unix_s: u64, id: SessionId, input: Input) {
-        self.answers.push_back(input);
-        self.take_answers(now, unix_s, id);
-    }
-
-    fn take_answers(&mut self, now: Instant, unix_s: u64, id: SessionId) {
-        while let Some(input) = self.answers.pop_front() {
-            let slot = self.sessions.get_mut(id.index as usize).and_then(Option::as_mut);
-            // A stale id is an answer to a session that has ended meanwhile.
-            let Some(slot) = slot.filter(|slot| slot.generation == id.generation) else {
-                return self.answers.clear();
-            };
-            slot.session.handle(now, unix_s, &self.shared.settings, input, &mut self.outbox);
+        let mut next = Some(input);
+        while let Some(input) = next {
+            let Some(session) = session(&mut self.sessions, id) else { return self.answers.clear() };
+            session.handle(now, unix_s, &self.shared.settings, input, &mut self.outbox);
             self.carry_out(now, id);
+            next = self.answers.pop_front();
         }
     }
 
@@ -390,11 +390,32 @@ impl<E: Engine> Worker<E> {
     }
 }
 
-/// The time of day for `Date` headers. The coarse clock is read without looking at the hardware's, and is right
-/// to a few milliseconds.
-fn unix_seconds() -> u64 {
-    let time = clock_gettime(ClockId::CLOCK_REALTIME_COARSE);
-    time.ok().and_then(|time| u64::try_from(time.tv_sec()).ok()).unwrap_or(0)
+/// The time of day for `Date` headers and the ends of tokens, right to a few milliseconds. It is asked for in every
+/// turn, and looked up once a second, in case somebody sets it.
+struct TimeOfDay {
+    looked_up: Instant,
+    since_1970: Duration,
+}
+
+impl TimeOfDay {
+    fn look_up(now: Instant) -> Self {
+        let time = clock_gettime(ClockId::CLOCK_REALTIME_COARSE);
+        Self { looked_up: now, since_1970: time.map(Duration::from).unwrap_or_default() }
+    }
+
+    fn unix_seconds(&mut self, now: Instant) -> u64 {
+        let mut passed = now.saturating_duration_since(self.looked_up);
+        if passed >= Duration::from_secs(1) {
+            (*self, passed) = (Self::look_up(now), Duration::ZERO);
+        }
+        (self.since_1970 + passed).as_secs()
+    }
+}
+
+/// The session, unless it has ended: a stale id is that of an answer that comes too late.
+fn session(sessions: &mut [Option<Slot>], id: SessionId) -> Option<&mut Session> {
+    let slot = sessions.get_mut(id.index as usize)?.as_mut()?;
+    (slot.generation == id.generation).then_some(&mut slot.session)
 }
 
 fn ask(shared: &WorkerSettings, handle: &WorkerHandle, id: SessionId, question: Question) -> Option<Input> {

@@ -68,6 +68,7 @@ pub struct EpollEngine {
     connecting: BinaryHeap<Reverse<(Instant, NonZeroU32, SessionId)>>,
     next_connect: NonZeroU32,
     turns_without_poll: u32,
+    now: Instant,
     pool: Pool,
     pipes: Pipes,
 }
@@ -118,6 +119,7 @@ impl EpollEngine {
             connecting: BinaryHeap::with_capacity(CONNECTS_AT_START),
             next_connect: NonZeroU32::MIN,
             turns_without_poll: 0,
+            now: Instant::now(),
             pool: Pool::new(limits, size(limits.pool_bytes)),
             pipes: Pipes::new(pipes, limits),
         })
@@ -246,7 +248,7 @@ impl EpollEngine {
         if self.connecting.is_empty() {
             return;
         }
-        let now = Instant::now();
+        let now = self.now;
         while let Some(Reverse((until, number, id))) = self.connecting.peek().copied()
             && until <= now
         {
@@ -357,7 +359,7 @@ impl EpollEngine {
 
 impl Engine for EpollEngine {
     fn now(&self) -> Instant {
-        Instant::now()
+        self.now
     }
 
     fn submit(&mut self, id: SessionId, output: Output) -> Option<Input> {
@@ -401,12 +403,14 @@ impl Engine for EpollEngine {
             } else {
                 let connecting = self.connecting.peek().map(|Reverse((until, ..))| *until);
                 let deadlines = [deadline, self.accept_paused_until, connecting];
-                deadlines.into_iter().flatten().min().map(|at| at.saturating_duration_since(Instant::now()))
+                // The turn before it took its time, too: late by that, and never early.
+                deadlines.into_iter().flatten().min().map(|at| at.saturating_duration_since(self.now))
             };
             self.poll(timeout)?;
         } else {
             self.turns_without_poll += 1;
         }
+        self.now = Instant::now();
         self.read_some();
         self.give_up_connects();
         // They have waited longer than what is in the listen queue.

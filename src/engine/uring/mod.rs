@@ -80,6 +80,7 @@ pub struct UringEngine {
     /// Events of the last turn
     batch: usize,
     crowd: Crowd,
+    now: Instant,
     pipes: Pipes,
 }
 
@@ -116,6 +117,7 @@ impl UringEngine {
             pool: Pool::new(limits, pool_bytes),
             batch: 0,
             crowd: Crowd::default(),
+            now: Instant::now(),
             pipes: Pipes::new(pipes, limits),
             ring,
         })
@@ -489,7 +491,7 @@ impl UringEngine {
 
 impl Engine for UringEngine {
     fn now(&self) -> Instant {
-        Instant::now()
+        self.now
     }
 
     fn submit(&mut self, id: SessionId, output: Output) -> Option<Input> {
@@ -532,8 +534,10 @@ impl Engine for UringEngine {
         self.acceptor.update(&mut self.ring, room);
         let deadline = [deadline, self.acceptor.paused_until()].into_iter().flatten().min();
         let want = usize::from(self.completed.is_empty() && self.to_read.is_empty());
-        let timeout = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+        // The turn before it took its time, too: late by that, and never early.
+        let timeout = deadline.map(|at| at.saturating_duration_since(self.now));
         self.ring.enter(want, timeout)?;
+        self.now = Instant::now();
         while let Some(completion) = self.ring.next() {
             self.complete(completion);
         }
