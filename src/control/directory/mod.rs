@@ -13,6 +13,9 @@ mod row;
 use relays::Relays;
 use row::{Instance, Row};
 
+/// Relays that are looked at before a worker that has one to add or to remove gets its turn.
+const LOOKED_AT_AT_ONCE: usize = 1_024;
+
 /// The relays of all workers, by their numbers. Bounded by the sessions themselves.
 ///
 /// Workers take note of theirs themselves: to wake the control thread twice for each session cost 7 % of the CPU of its set-up.
@@ -69,14 +72,28 @@ impl Directory {
     }
 
     /// At most `max` relays with numbers above `after`, of one instance or of all.
-    pub(super) fn page(&self, after: u64, max: usize, instance: Option<&str>) -> Page {
+    pub(super) fn page(&self, mut after: u64, max: usize, instance: Option<&str>) -> Page {
         let instance = instance.map(Instance::of);
         let is_wanted = |row: &Row| instance.as_ref().is_none_or(|instance| row.is_of(instance));
-        let rows = self.rows();
-        let mut found = rows.relays.above(after).filter(|(_, row)| is_wanted(row));
-        let numbers: Vec<u64> = found.by_ref().take(max).map(|(number, _)| number).collect();
-        let next = found.next().and_then(|_| numbers.last().copied());
-        Page { numbers, next }
+        let mut numbers: Vec<u64> = Vec::new();
+        loop {
+            // Workers get in between, however long the list is.
+            let rows = self.rows();
+            let mut looked_at = 0;
+            for (number, row) in rows.relays.above(after).take(LOOKED_AT_AT_ONCE) {
+                (after, looked_at) = (number, looked_at + 1);
+                if is_wanted(row) {
+                    if numbers.len() == max {
+                        let next = numbers.last().copied();
+                        return Page { numbers, next };
+                    }
+                    numbers.push(number);
+                }
+            }
+            if looked_at < LOOKED_AT_AT_ONCE {
+                return Page { numbers, next: None };
+            }
+        }
     }
 
     /// One relay as the admin listener shows it; nothing when it has ended meanwhile.
@@ -147,6 +164,21 @@ mod tests {
         assert_eq!(seen, [1, 2, 3, 5, 6, 7]);
         assert_eq!(directory.page(0, 100, Some("even")).numbers, [2, 6]);
         assert!(directory.has(5) && !directory.has(4));
+    }
+
+    #[test]
+    fn one_instances_relays_are_found_wherever_they_are_in_a_long_list() {
+        let directory = Directory::default();
+        let len = 3 * u64::try_from(LOOKED_AT_AT_ONCE).unwrap();
+        for number in 1..=len {
+            directory.take(opened(number, if number % 1_000 == 0 { "rare" } else { "usual" }), 0);
+        }
+        let page = directory.page(0, 2, Some("rare"));
+        assert_eq!((&*page.numbers, page.next), (&[1_000, 2_000][..], Some(2_000)));
+        let page = directory.page(2_000, 2, Some("rare"));
+        assert_eq!((&*page.numbers, page.next), (&[3_000][..], None));
+        assert!(directory.page(0, 10, Some("none")).numbers.is_empty());
+        assert_eq!(directory.page(0, usize::MAX, None).numbers.len() as u64, len);
     }
 
     #[test]

@@ -15,10 +15,9 @@ pub(super) struct Relays {
 
 impl Relays {
     pub(super) fn insert(&mut self, number: u64, row: Row) {
-        // Those of other workers may have been faster: by a few places.
-        let behind = self.rows.iter().rev().take_while(|(other, _)| *other > number).count();
-        let at = self.rows.len() - behind;
-        match at.checked_sub(1).and_then(|before| self.rows.get_mut(before)) {
+        // Near the end: others that began later may have been faster.
+        let at = self.rows.partition_point(|(other, _)| *other < number);
+        match self.rows.get_mut(at) {
             Some((same, place)) if *same == number => {
                 self.holes -= usize::from(place.is_none());
                 *place = Some(row);
@@ -83,8 +82,9 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
-        fn it_is_a_map_in_order(steps in prop::collection::vec((any::<bool>(), 0_u64..200, any::<u16>()), 0..1_000)) {
+        fn it_is_a_map_in_order(steps in prop::collection::vec((any::<bool>(), 0_u64..200, any::<u16>()), 0..500)) {
             let (mut relays, mut map) = (Relays::default(), BTreeMap::new());
             for (inserts, number, port) in steps {
                 if inserts {

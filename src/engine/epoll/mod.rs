@@ -227,8 +227,8 @@ impl EpollEngine {
         }
     }
 
-    /// Keeps the list of connects from growing with those that were made long before their time was over: each time
-    /// that it is full, and only if most of it is of that kind does it stay as long as it is.
+    /// Keeps the list of connects from growing with those that were made long before their time was over: when it is
+    /// full those leave it, and it grows only if more than half of it is still under way.
     fn forget_connects_that_are_over(&mut self) {
         if self.connecting.len() < self.connecting.capacity() {
             return;
