@@ -162,7 +162,8 @@ def images_section():
             host.run("mkdir /tmp/pod-shared && printf '[vnc]\\n' >/tmp/pod-shared/nova-vnc.ini")
             host.start(f"{inside}exec {command}", user="nova")
             expect(host, PYTHON, "at first")
-            host.run("kill $(pidof -x nova-novncproxy)")
+            # One of them may be the child that has just answered, and be gone by then.
+            host.run("kill $(pidof -x nova-novncproxy) || true")
             wait_for("the end", lambda: answer(host, 6080, "/") is None)
             for step, words in steps:
                 if step == "COPY":
