@@ -11,6 +11,8 @@ BOTH = {
     "5": "unmasking 16 KiB takes about half a microsecond; the rest is as in row 6",
     "6": "what a session does with an event, some 0.3 us, is spread flat over some thirty functions, none of which is in "
          "the cache any more when the kernel has done its part",
+    "8": "the difference of two measures, each with the machine's noise, in units of a third; behind AES it is rustls' copies and "
+         "buffers, and the tenant's TCP for the records' overhead",
     "9": "with one system call to wait and two to relay, what is left is the kernel's TCP and its wake-ups, which are the "
          "same for all",
     "9b": "four wake-ups of idle processors are most of an echo, and the same for all",
