@@ -370,6 +370,46 @@ fn mariadb_looks_tokens_up() {
     tokens_are_looked_up_alike(&MARIADB);
 }
 
+/// Tables of an old cloud, of which one was converted: MariaDB refuses to compare the two columns in a join, or does it
+/// without an index.
+#[test]
+fn a_token_and_its_instance_are_one_query_where_mariadb_can_join_them() {
+    let server = Service::start(MARIADB.name);
+    let url = url(&server, MARIADB.scheme, &tcp(&server), "");
+    let queries = || {
+        let answer = server.command("sql SHOW GLOBAL STATUS LIKE 'Com_stmt_execute'").to_string();
+        answer.chars().filter(char::is_ascii_digit).collect::<String>().parse::<usize>().unwrap()
+    };
+    let token = token(&url, INSTANCE, "novnc", "600");
+    let collations = [
+        ("console_auth_tokens MODIFY instance_uuid", "utf8mb3 COLLATE utf8mb3_general_ci"),
+        ("instances MODIFY uuid", "utf8mb3 COLLATE utf8mb3_general_ci"),
+        ("instances MODIFY uuid", "utf8mb3 COLLATE utf8mb3_unicode_ci"),
+        ("instances MODIFY uuid", "utf8mb4 COLLATE utf8mb4_unicode_ci"),
+        ("console_auth_tokens MODIFY instance_uuid", "utf8mb4 COLLATE utf8mb4_unicode_ci"),
+    ];
+    for ((column, collation), each) in collations.into_iter().zip([None, Some(1), Some(2), Some(2), Some(1)])
+    {
+        sql(&server, &format!("ALTER TABLE {column} VARCHAR(36) CHARACTER SET {collation}"));
+        let Some(each) = each else { continue };
+        let control = control_on(&url);
+        let look_up = || {
+            let answer = authorize(&control, &token);
+            assert!(matches!(answer, Input::Authorized(_)), "{column} {collation}: {answer:?}");
+            assert!(is_invalid(&authorize(&control, &format!("{:036}", queries()))));
+        };
+        // The connection's own question as well.
+        look_up();
+        let before = queries();
+        look_up();
+        assert_eq!(
+            queries() - before,
+            2 * each,
+            "{column} {collation}: a token that exists and one that does not"
+        );
+    }
+}
+
 #[test]
 fn postgresql_looks_tokens_up() {
     tokens_are_looked_up_alike(&POSTGRES);

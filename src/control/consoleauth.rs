@@ -62,7 +62,7 @@ impl ConsoleAuth {
     /// What the token with this hash opens. The port check ends shortly before `deadline`; the look-up has to be
     /// given up by the caller.
     ///
-    /// Unknown, expired and mismatching tokens take the same two queries and give the same answer.
+    /// Unknown, expired and mismatching tokens take the same queries and give the same answer.
     ///
     /// # Errors
     ///

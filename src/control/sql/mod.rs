@@ -5,7 +5,8 @@
 //! look-up, and a database that went away is found again by the next one.
 //!
 //! [`DatabaseUrl`] says which database it is, `target` how to connect to it, `link` is one connection, `pool`
-//! the few that all sessions share. How an outage costs each session a bounded wait is in `outage`.
+//! the few that all sessions share, `statements` what they are asked. How an outage costs each session a bounded
+//! wait is in `outage`.
 
 mod authorities;
 mod link;
@@ -16,6 +17,7 @@ mod option_file;
 mod outage;
 mod pool;
 mod postgres;
+mod statements;
 mod target;
 mod url;
 
@@ -39,8 +41,8 @@ use crate::secret::Secret;
 use crate::session::Limits;
 use crate::session::limits::{duration, size};
 
-/// The uuid that is looked up when there is no token row, so that both cases cost two queries.
-pub const NIL_UUID: &str = "00000000-0000-0000-0000-000000000000";
+/// The uuid that is looked up when there is no token row and two queries are needed, so that both cases cost two.
+const NIL_UUID: &str = "00000000-0000-0000-0000-000000000000";
 
 /// The group `[database]`, as far as it matters to a proxy.
 #[derive(Clone, Debug)]
@@ -190,9 +192,8 @@ impl CellDatabase {
 
     /// The token row of `hash` that expires after `now` (seconds since 1970, strictly), and its instance.
     ///
-    /// The instance is asked for even when there is no token row: with [`NIL_UUID`] then, so that an
-    /// unknown token takes as long as a known one. A token that led to nothing is not looked up again for
-    /// `unknown_token_ms`.
+    /// An unknown token takes as many queries as a known one: one, or two where the tables cannot be joined. A token
+    /// that led to nothing is not looked up again for `unknown_token_ms`.
     ///
     /// # Errors
     ///

@@ -4,27 +4,18 @@
 //! time, never why. A look-up that is given up half-way drops its connection here instead of handing it to
 //! the next one with an answer still on its way. And an outage is a state of the whole pool: see [`Outage`].
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
-use super::link::{Argument, Link, Row, is_lost};
+use super::link::{Link, is_lost};
 use super::outage::{Outage, Turn};
+use super::statements::{Shape, Statements};
 use super::target::{Dialect, Target};
-use super::{InstanceRow, NIL_UUID, Rows, SqlError, TokenRow};
+use super::{Rows, SqlError};
 use crate::console::TokenHash;
-
-const SELECT_TOKEN: &str = "SELECT console_type, host, INT(port), internal_access_path, instance_uuid, \
-     INT(expires), access_url_base FROM console_auth_tokens WHERE token_hash = ? AND expires > ? LIMIT 1";
-
-const SELECT_TOKEN_WITH_TLS_PORT: &str = "SELECT console_type, host, INT(port), INT(tls_port), \
-     internal_access_path, instance_uuid, INT(expires), access_url_base FROM console_auth_tokens \
-     WHERE token_hash = ? AND expires > ? LIMIT 1";
-
-// In `instances` a deleted row holds its own id in `deleted`; 0 is a live one.
-const SELECT_INSTANCE: &str = "SELECT INT(id), host FROM instances WHERE uuid = ? AND deleted = 0 LIMIT 1";
 
 /// What a pool is held to.
 #[derive(Clone, Copy, Debug)]
@@ -57,24 +48,8 @@ struct Idle {
     link: Link,
     made: Instant,
     used: Instant,
-    /// Whether the tokens have a `tls_port`; unknown before somebody wants it
-    has_tls_port: Option<bool>,
-}
-
-/// The two queries, in the database's dialect, and what a `tls_port` takes where it is wanted. Two rather than a join: after years of upgrades the two tables
-/// may have different collations in MySQL, which makes a join slow or an error.
-#[derive(Debug)]
-struct Statements {
-    token: Arc<str>,
-    tls_port: Option<TlsPort>,
-    instance: Arc<str>,
-}
-
-/// Whether there is a `tls_port`, and the query for a token that has it.
-#[derive(Debug)]
-struct TlsPort {
-    exists: Arc<str>,
-    token: Arc<str>,
+    /// Unknown before the first look-up
+    shape: Option<Shape>,
 }
 
 impl Pool {
@@ -83,14 +58,7 @@ impl Pool {
         Self {
             target: target.within(bounds.wait),
             bounds,
-            statements: Statements {
-                token: dialect.sql(SELECT_TOKEN),
-                tls_port: tls_port.then(|| TlsPort {
-                    exists: dialect.has_column("console_auth_tokens", "tls_port"),
-                    token: dialect.sql(SELECT_TOKEN_WITH_TLS_PORT),
-                }),
-                instance: dialect.sql(SELECT_INSTANCE),
-            },
+            statements: Statements::new(dialect, tls_port),
             places: Semaphore::new(bounds.connections.min(Semaphore::MAX_PERMITS)),
             idle: Mutex::default(),
             outage: Outage::new(bounds.patience, bounds.retry_interval),
@@ -147,7 +115,7 @@ impl Pool {
         }
     }
 
-    /// Both queries, on one connection, which goes back if it still is one.
+    /// The look-up, on one connection, which goes back if it still is one.
     async fn ask(
         &self,
         mut idle: Idle,
@@ -158,7 +126,7 @@ impl Pool {
         let limit = self.query_limit();
         let end = deadline.min(Instant::now() + limit);
         // Given up in the middle, the connection is dropped with the future that owns it.
-        let asked = timeout_at(end, self.statements.run(&mut idle, hash, now)).await;
+        let asked = timeout_at(end, self.statements.run(&mut idle.link, &mut idle.shape, hash, now)).await;
         let result = match asked {
             Ok(Ok(rows)) => Ok(rows),
             Ok(Err(reason)) if is_lost(&reason) => return Err(SqlError::Lost(reason.to_string())),
@@ -184,7 +152,7 @@ impl Pool {
     async fn connect(&self, deadline: Instant) -> Result<Idle, SqlError> {
         let limit = self.target.connect_limit.min(self.bounds.wait / 2);
         match timeout_at(deadline.min(Instant::now() + limit), self.target.connect()).await {
-            Ok(Ok(link)) => Ok(Idle { link, made: Instant::now(), used: Instant::now(), has_tls_port: None }),
+            Ok(Ok(link)) => Ok(Idle { link, made: Instant::now(), used: Instant::now(), shape: None }),
             Ok(Err(cause)) => Err(cause),
             Err(_) => Err(SqlError::Connect(format!("no answer within {} ms", limit.as_millis()))),
         }
@@ -218,47 +186,4 @@ impl Pool {
         self.outage.failed(Instant::now(), cause);
         cause.is_passing()
     }
-}
-
-impl Statements {
-    async fn run(&self, idle: &mut Idle, hash: &TokenHash, now: i64) -> Result<Rows, sqlx::Error> {
-        let hash = hash.to_hex();
-        let statement = self.token(idle).await?;
-        let link = &mut idle.link;
-        let rows = link.fetch(statement, &[Argument::Text(&hash), Argument::Integer(now)]).await?;
-        let token = rows.first().map(token_row).transpose()?;
-        let uuid = token.as_ref().map_or(NIL_UUID, |token| &token.instance_uuid);
-        let rows = link.fetch(&self.instance, &[Argument::Text(uuid)]).await?;
-        let instance = rows.first().map(instance_row).transpose()?;
-        Ok(Rows { token, instance })
-    }
-
-    /// The query for a token. The catalogue is asked once per connection: an upgrade of the tables is seen by those
-    /// that are made after it.
-    async fn token(&self, idle: &mut Idle) -> Result<&Arc<str>, sqlx::Error> {
-        let Some(tls_port) = &self.tls_port else { return Ok(&self.token) };
-        let has_it = match idle.has_tls_port {
-            Some(known) => known,
-            None => !idle.link.fetch(&tls_port.exists, &[]).await?.is_empty(),
-        };
-        idle.has_tls_port = Some(has_it);
-        Ok(if has_it { &tls_port.token } else { &self.token })
-    }
-}
-
-fn token_row(row: &Row) -> Result<TokenRow, sqlx::Error> {
-    Ok(TokenRow {
-        console_type: row.get("console_type")?,
-        host: row.get("host")?,
-        port: row.get("port")?,
-        tls_port: if row.has("tls_port") { row.get("tls_port")? } else { None },
-        internal_access_path: row.get("internal_access_path")?,
-        instance_uuid: row.get("instance_uuid")?,
-        expires: row.get("expires")?,
-        access_url_base: row.get("access_url_base")?,
-    })
-}
-
-fn instance_row(row: &Row) -> Result<InstanceRow, sqlx::Error> {
-    Ok(InstanceRow { id: row.get("id")?, host: row.get("host")? })
 }

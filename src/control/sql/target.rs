@@ -179,6 +179,20 @@ impl Dialect {
         .into()
     }
 
+    /// A query for how many `collations` these two columns have, where columns have them and more than one cannot be
+    /// compared: in MySQL.
+    pub(super) fn collations(self, columns: [(&str, &str); 2]) -> Option<Arc<str>> {
+        let [first, second] =
+            columns.map(|(table, column)| format!("(table_name = '{table}' AND column_name = '{column}')"));
+        (self == Self::MySql).then(|| {
+            format!(
+                "SELECT COUNT(DISTINCT collation_name) AS collations FROM information_schema.columns \
+                 WHERE table_schema = DATABASE() AND ({first} OR {second})"
+            )
+            .into()
+        })
+    }
+
     /// `text` in this dialect. In `text`, `?` is a parameter, and `INT(name)` a column as a 64-bit number that
     /// keeps its name.
     pub(crate) fn sql(self, text: &str) -> Arc<str> {
