@@ -18,7 +18,6 @@
 #![deny(unsafe_code)]
 
 #[cfg(feature = "control")]
-mod background;
 pub mod console;
 #[cfg(feature = "control")]
 pub mod control;

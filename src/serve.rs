@@ -16,6 +16,7 @@ use consolegate::control::config::{Config, IoEngine, Listen};
 use consolegate::control::{Control, ControlSettings, HeldSignals, reach};
 use consolegate::engine::detect::{EngineKind, Preference, detect};
 use consolegate::engine::epoll::EpollEngine;
+use consolegate::engine::sys::StandBack;
 use consolegate::engine::uring::{self, UringEngine};
 use consolegate::engine::{
     Engine, PipeBudget, Seat, Worker, WorkerHandle, WorkerSettings, descriptors, kernel_tls, listener,
@@ -62,13 +63,14 @@ pub(crate) fn serve(config: &Config, argv: Vec<OsString>) -> ExitCode {
         Ok(held) => held,
         Err(error) => return failed(config, &format!("signals cannot be held back: {error}")),
     };
+    let standing_back = StandBack::begin();
     // Before the log, whose writer is the first thread; what it says waits for the log.
     let sandbox = sandbox::enter(config.sandbox, &reach::paths(config, &start.directory));
     let logger = match log::init(&config.log) {
         Ok(logger) => logger,
         Err(error) => return failed(config, &error.to_string()),
     };
-    let result = run(config, start, background, held, &logger, sandbox);
+    let result = run(config, start, background, standing_back, held, &logger, sandbox);
     if let Err(error) = &result {
         tracing::error!(target: LOG_TARGET, "{error}");
     }
@@ -91,6 +93,7 @@ fn run(
     config: &Config,
     start: Start,
     background: Option<Background>,
+    standing_back: StandBack,
     held: HeldSignals,
     logger: &Logger,
     sandbox: Result<Sandbox, SandboxError>,
@@ -174,6 +177,8 @@ fn run(
     })
     .map_err(|error| format!("the control thread could not be started: {error}"))?;
     drop(held);
+    // Workers do not.
+    drop(standing_back);
 
     let shared = WorkerSettings {
         settings: Arc::new(settings(config, limits, tls, compute_tls, vnc)),

@@ -30,25 +30,12 @@ fn allowed(layer: &str) -> &'static [&'static str] {
         "proto/http" => &["proto", "secret", "console"],
         "session" => &["session", "proto", "console", "secret", "telemetry"],
         "engine" => &["engine", "session", "proto", "console", "secret", "telemetry"],
-        "control" => {
-            &["control", "background", "console", "sandbox", "secret", "telemetry", "proto", "session"]
-        }
-        "telemetry" => &["telemetry", "background", "console", "secret"],
-        "background" => &["background"],
+        "control" => &["control", "console", "sandbox", "secret", "telemetry", "proto", "session"],
+        "telemetry" => &["telemetry", "console", "secret"],
         "console" => &["console", "secret"],
         "secret" => &["secret"],
         "sandbox" => &["sandbox"],
-        _ => &[
-            "engine",
-            "session",
-            "proto",
-            "control",
-            "background",
-            "console",
-            "sandbox",
-            "secret",
-            "telemetry",
-        ],
+        _ => &["engine", "session", "proto", "control", "console", "sandbox", "secret", "telemetry"],
     }
 }
 
@@ -181,8 +168,6 @@ fn unsafe_in_its_places(file: &File) -> Vec<String> {
         "src/proto/ws/mask_avx2.rs",
         // fork(2) for `daemon`: nothing else can leave the parent.
         "src/serve/fork.rs",
-        // sched_setscheduler(2), which has no safe form.
-        "src/background.rs",
     ];
     if !file.path.starts_with("src/") || places.iter().any(|p| file.path.starts_with(p)) {
         return Vec::new();

@@ -25,7 +25,6 @@ use super::runtime::Runtime;
 use super::signals::{Command, Signals};
 use super::sql::{CellDatabase, DatabaseSettings};
 use super::unix_now;
-use crate::background;
 use crate::session::limits::size;
 use crate::session::{Authorizer, Limits, Notice, Overloaded, Question, Reply, Workers};
 
@@ -80,7 +79,6 @@ impl Control {
         let directory = Arc::<Directory>::default();
         let shown = Arc::clone(&directory);
         let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || {
-            background::enter();
             run(settings, queue, shown, &ready_sender);
             // Nobody may be waiting for it.
             let _ = finished_sender.try_send(());

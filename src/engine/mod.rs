@@ -25,6 +25,7 @@ pub mod listener;
 mod pipes;
 mod pool;
 mod spread;
+pub mod sys;
 mod timers;
 pub mod uring;
 mod worker;

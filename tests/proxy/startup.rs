@@ -9,12 +9,14 @@ use std::time::{Duration, Instant};
 
 use super::admin;
 use super::client::Client;
+use super::live::Live;
 use super::program::{Options, Program, command, directory, discard, free_port, quiet, run};
 
 on_both_engines! {
     the_program_starts_with_its_database_away_and_finds_it_later,
     probes_leave_no_line_at_info,
     log_lines_have_oslo_logs_form,
+    only_workers_and_the_supervisor_stop_other_threads,
 }
 
 #[test]
@@ -175,4 +177,37 @@ fn log_lines_have_oslo_logs_form(engine: &str) {
         assert_eq!(fields[5], "[-]", "{line}");
     }
     assert!(program.log().contains(" INFO nova.console.websocketproxy [-] WebSocket server settings:"));
+}
+
+/// Scheduling policy (`policy` of proc_pid_stat(5)) in the text of a `stat` file.
+fn policy(stat: &str) -> &str {
+    // The name may hold anything, parentheses and blanks too.
+    stat[stat.rfind(')').unwrap()..].split(' ').nth(41 - 2).unwrap()
+}
+
+fn only_workers_and_the_supervisor_stop_other_threads(engine: &str) {
+    let own = policy(&fs::read_to_string("/proc/self/stat").unwrap()).to_owned();
+    // Another policy than the usual one is whoever's who set it, and all threads keep it.
+    let standing_back = if own == "0" { "3" } else { &own };
+    let (name, default) = ("nova-serialproxy", "web =\nrecord = records");
+    let program = Program::start(&Options { name, default, ..Options::on(engine) });
+    // The database is asked by threads that did not exist before.
+    Live::open(&program).close();
+    let main = format!("{} ", program.pid());
+    let mut seen = Vec::new();
+    for task in fs::read_dir(format!("/proc/{}/task", program.pid())).unwrap() {
+        // Threads of the runtime that were idle may end.
+        let Ok(stat) = fs::read_to_string(task.unwrap().path().join("stat")) else { continue };
+        let name = stat[stat.find('(').unwrap() + 1..].split([')', '-']).next().unwrap();
+        if name == "iou" {
+            // The kernel's own.
+            continue;
+        }
+        let expected = if stat.starts_with(&main) || name == "worker" { own.as_str() } else { standing_back };
+        assert_eq!(policy(&stat), expected, "{stat}");
+        seen.push(name.to_owned());
+    }
+    for name in ["nova", "log", "control", "recorder", "sqlx", "worker"] {
+        assert!(seen.iter().any(|seen| seen == name), "{name}: {seen:?}");
+    }
 }

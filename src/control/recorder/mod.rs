@@ -16,7 +16,6 @@ use std::time::{Duration, Instant};
 
 use tracing::{error, warn};
 
-use crate::background;
 use crate::session::{LOG_TARGET, Limits, RecordEvent, RecordStream, Side};
 use crate::telemetry::labels::RecorderError;
 use crate::telemetry::metrics::metrics;
@@ -71,7 +70,6 @@ impl Recorder {
         let queued = Arc::new(AtomicU64::new(0));
         let mut writer = Writer::new(path, Arc::clone(&queued));
         thread::Builder::new().name("recorder".to_owned()).spawn(move || {
-            background::enter();
             writer.run(&receiver);
             // Nobody may be waiting for it.
             let _ = finished_sender.try_send(());

@@ -13,7 +13,6 @@ use super::rate::{Limiter, Verdict};
 use super::record::{Place, Record, Severity};
 use super::setup::Setup;
 use super::sink::Handler;
-use crate::background;
 use crate::telemetry::RateLimit;
 use crate::telemetry::metrics::metrics;
 
@@ -69,7 +68,6 @@ pub(super) fn start(setup: Setup, rate_limit: Option<RateLimit>, process: Proces
         recent_format: Format::Plain(PlainFormat::new(Some(RECENT_FORMAT), None)),
     };
     thread::Builder::new().name("log".to_owned()).spawn(move || {
-        background::enter();
         writer.run(&receiver);
     })?;
     Ok(Queue { sender, lost, bytes, recent })
