@@ -1,9 +1,15 @@
 //! What tells an engine that there is something to read: nothing that it says once only may be missed.
 
 use std::io::Write;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Barrier, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use consolegate::engine::epoll::EpollEngine;
+use consolegate::engine::uring::UringEngine;
+use consolegate::engine::{Engine, Event, PipeBudget, Seat, SessionId};
+use consolegate::session::{Input, Limits, Output, Side};
 
 use super::harness::{PATIENCE, Proxy, compute, echo};
 
@@ -11,6 +17,7 @@ on_both_engines! {
     the_last_bytes_and_the_end_behind_them_both_arrive,
     bytes_that_come_while_a_write_waits_are_read_behind_it,
     a_crowd_that_comes_and_goes_gets_every_byte,
+    what_nobody_reads_yet_does_not_go_on_waking_the_worker,
 }
 
 fn the_last_bytes_and_the_end_behind_them_both_arrive(engine: &str) {
@@ -92,4 +99,73 @@ fn a_crowd_that_comes_and_goes_gets_every_byte(engine: &str) {
     }
     drop(clients);
     proxy.wait_for_rest();
+}
+
+/// As when a relay waits to write: it has no read open, and the source sends on.
+fn what_nobody_reads_yet_does_not_go_on_waking_the_worker(engine: &str) {
+    let limits = Limits { sessions_max: 4, ..Limits::default() };
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = listener.local_addr().unwrap();
+    let (seat, pipes) = (Seat::among(1).remove(0), PipeBudget::new(&limits));
+    if engine == "io_uring" {
+        few_wakes(UringEngine::new(listener, seat, &limits, pipes).unwrap(), address);
+    } else {
+        few_wakes(EpollEngine::new(listener, seat, &limits, pipes).unwrap(), address);
+    }
+}
+
+/// One turn of at most `limit`.
+fn events(engine: &mut impl Engine, limit: Duration) -> Vec<Event> {
+    let mut events = Vec::new();
+    engine.wait(Some(engine.now() + limit), &mut events).unwrap();
+    events
+}
+
+/// Reads until `len` bytes have come.
+fn read(engine: &mut impl Engine, id: SessionId, len: usize) -> Vec<u8> {
+    let (mut got, begun) = (Vec::new(), Instant::now());
+    assert!(engine.submit(id, Output::Read(Side::Tenant)).is_none());
+    while got.len() < len {
+        assert!(begun.elapsed() < PATIENCE, "{got:?}");
+        for event in events(engine, PATIENCE) {
+            let Event::Completed { input: Input::Received { chunk, .. }, .. } = event else { continue };
+            got.extend(chunk.bytes());
+            engine.submit(id, Output::Recycle(chunk));
+            if got.len() < len {
+                assert!(engine.submit(id, Output::Read(Side::Tenant)).is_none());
+            }
+        }
+    }
+    got
+}
+
+fn few_wakes(mut engine: impl Engine, address: SocketAddr) {
+    const SEGMENTS: u8 = 50;
+    let mut client = TcpStream::connect(address).unwrap();
+    client.set_nodelay(true).unwrap();
+    let id = loop {
+        if let Some(Event::Accepted { id, .. }) = events(&mut engine, PATIENCE).pop() {
+            break id;
+        }
+    };
+    for _ in 0..3 {
+        client.write_all(b"first").unwrap();
+        assert_eq!(read(&mut engine, id, 5), b"first");
+        let mut sender = client.try_clone().unwrap();
+        let sent = thread::spawn(move || {
+            for segment in 0..SEGMENTS {
+                sender.write_all(&[segment]).unwrap();
+                thread::sleep(Duration::from_millis(2));
+            }
+        });
+        let mut wakes = 0;
+        while !sent.is_finished() {
+            assert!(events(&mut engine, Duration::from_millis(20)).is_empty(), "nothing was asked for");
+            wakes += 1;
+        }
+        // Twice it is told, and the ring says that it has stopped; the rest are this test's own limits.
+        assert!(wakes < SEGMENTS / 2, "woken {wakes} times by {SEGMENTS} segments");
+        assert_eq!(read(&mut engine, id, SEGMENTS.into()), (0..SEGMENTS).collect::<Vec<_>>());
+    }
 }

@@ -296,7 +296,9 @@ impl EpollEngine {
             let Some((socket, pipe)) = parts else { continue };
             socket.leaves_queue();
             reads += 1;
-            let Some(input) = socket.try_read(from, pipe, &mut self.pool, &mut self.pipes) else {
+            let input = socket.try_read(from, pipe, &mut self.pool, &mut self.pipes);
+            socket.unmute_if_drained(self.poll.registry(), token(id, from));
+            let Some(input) = input else {
                 if socket.enters_queue() {
                     self.to_read.push_back((id, from));
                 }
@@ -339,7 +341,7 @@ impl EpollEngine {
                     let Some(connection) = live_masked(&mut self.connections, id) else { continue };
                     let id = SessionId { index: id.index, generation: connection.generation };
                     let Some((socket, pipe)) = connection.parts(side) else { continue };
-                    socket.ready(event);
+                    socket.ready(event, self.poll.registry(), event.token());
                     if let Some(input) = socket.try_connect() {
                         complete(&mut self.completed, id, input);
                     }

@@ -19,6 +19,8 @@ use crate::session::{Failure, Handover, Input, Side};
 pub(super) struct Socket {
     stream: TcpStream,
     readable: bool,
+    /// Epoll does not tell whether there is something to read.
+    muted: bool,
     writable: bool,
     /// The peer's FIN or a reset is somewhere behind the bytes: read on without waiting for an edge.
     read_closed: bool,
@@ -66,6 +68,7 @@ impl Socket {
         Ok(Self {
             stream,
             readable: true,
+            muted: false,
             writable: true,
             read_closed: false,
             connecting: None,
@@ -155,11 +158,26 @@ impl Socket {
         answer
     }
 
-    /// Remembers what epoll said.
-    pub(super) fn ready(&mut self, event: &Event) {
+    /// Remembers what epoll said. While a relay waits to write, it reads nothing, and each segment that comes would
+    /// wake the worker to no end: what it is told again is not told any more.
+    pub(super) fn ready(&mut self, event: &Event, registry: &Registry, token: Token) {
+        if event.is_readable() && self.readable && self.reading.is_none() && !self.muted {
+            // If the kernel refuses, it goes on being woken.
+            self.muted = registry.reregister(&mut self.stream, token, Interest::WRITABLE).is_ok();
+        }
         self.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
         self.writable |= event.is_writable() || event.is_write_closed() || event.is_error();
         self.read_closed |= event.is_read_closed() || event.is_error();
+    }
+
+    /// Wants to be told again, once there is nothing to read. What has come meanwhile makes an event of its own.
+    pub(super) fn unmute_if_drained(&mut self, registry: &Registry, token: Token) {
+        if self.muted && !self.readable {
+            let both = Interest::READABLE | Interest::WRITABLE;
+            self.muted = registry.reregister(&mut self.stream, token, both).is_err();
+            // Nobody else would tell.
+            self.readable = self.muted;
+        }
     }
 
     /// Whether the connection that was started has been made, once that is known.

@@ -3,7 +3,7 @@
 
 use std::num::NonZeroU16;
 
-use super::operation::Key;
+use super::operation::{Key, Operation};
 use super::submission::FileSlot;
 use super::{FEW_EVENTS, Returned, UringEngine};
 use crate::engine::SessionId;
@@ -90,6 +90,13 @@ impl Watch {
         key
     }
 
+    /// The same without forgetting what it has told.
+    fn pause(&mut self, index: u32, side: Side) -> Option<Key> {
+        let key = self.key(index, side);
+        self.number = None;
+        key
+    }
+
     /// What was told until now is about to be read.
     pub(super) fn about_to_read(&mut self) {
         self.told = false;
@@ -142,6 +149,13 @@ impl UringEngine {
         watch.last |= last;
         match watch.awaiting.take() {
             Some(awaiting) => self.go_on(id, side, awaiting),
+            None if watch.told => {
+                // While a relay waits to write, it reads nothing, and each segment that comes would wake the worker to
+                // no end.
+                let Some(target) = watch.pause(index, side) else { return };
+                connection.started(1);
+                self.ring.start(Operation::Cancel { id: Some(id), target });
+            }
             None => watch.told = true,
         }
     }
