@@ -16,6 +16,7 @@ import statistics
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import peers
 import report
@@ -94,6 +95,7 @@ def main():
             "kernel": f"{platform.system()} {platform.release()}",
             "machine": f"{report.cpu_model()}, {os.cpu_count()} CPUs",
             "load average at the end": " ".join(f"{value:.2f}" for value in os.getloadavg()),
+            "congestion control": Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip(),
             "CPU is read from": "cgroup v2 cpu.stat" if comparison.parent else "schedstat and cutime",
             "order": f"seed {comparison.seed}",
             **peers.versions(),

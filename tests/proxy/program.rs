@@ -60,8 +60,23 @@ pub(crate) fn directory() -> PathBuf {
     path
 }
 
+/// A port that nothing listens on.
+///
+/// It is below those that the kernel gives to connections: one of theirs would be taken by another test's connection now
+/// and then before somebody listens on it.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    const FIRST: u32 = 10_000;
+    const PORTS: u32 = 20_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Processes that run at the same time begin elsewhere.
+    let start = std::process::id().wrapping_mul(97);
+    loop {
+        let number = start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = u16::try_from(FIRST + number % PORTS).unwrap();
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// The program under one of Nova's names.
