@@ -17,7 +17,6 @@
 //! `docs/ARCHITECTURE.md` tells the life of one session.
 #![deny(unsafe_code)]
 
-#[cfg(feature = "control")]
 pub mod console;
 #[cfg(feature = "control")]
 pub mod control;
