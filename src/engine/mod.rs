@@ -17,6 +17,7 @@ use crate::session::limits::{Limits, size};
 use crate::session::{Input, Output};
 
 mod accept;
+mod alarm;
 pub mod descriptors;
 pub mod detect;
 pub mod epoll;

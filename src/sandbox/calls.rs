@@ -145,6 +145,7 @@ const OF_WORKERS: &[i64] = &[
     libc::SYS_ppoll,
     libc::SYS_io_uring_enter,
     libc::SYS_io_uring_register,
+    libc::SYS_timerfd_settime,
     libc::SYS_restart_syscall,
     // Memory; a heap looks at the machine's rules for it, and at its processors
     libc::SYS_mmap,

@@ -166,9 +166,9 @@ impl Proxy {
     pub(crate) fn wait_for_rest(&self) {
         let until = Instant::now() + PATIENCE;
         loop {
-            // What is left for ever: accepting, and the waker.
+            // What is left for ever: accepting, the waker and the alarm.
             let state = (self.live(), self.sockets(), self.state.under_way.load(Ordering::Relaxed));
-            if state.0 == 0 && state.1 == 0 && state.2 <= 2 {
+            if state.0 == 0 && state.1 == 0 && state.2 <= 3 {
                 return;
             }
             assert!(Instant::now() < until, "left over (sessions, sockets, operations): {state:?}");

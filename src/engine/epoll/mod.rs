@@ -8,13 +8,16 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroU32;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::event::Source;
+use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use super::accept::{ACCEPT_PAUSE, Pace, is_of_one_connection, set_options};
+use super::alarm::Alarm;
 use super::pipes::{Pipe, PipedFrame, Pipes};
 use super::pool::Pool;
 use super::spread::Lighter;
@@ -33,6 +36,7 @@ use socket::{Reading, Socket, Writing};
 
 const LISTENER: Token = Token(usize::MAX);
 const WAKER: Token = Token(usize::MAX - 1);
+const ALARM: Token = Token(usize::MAX - 2);
 
 /// Readiness events taken from the kernel at once.
 const EVENTS_MAX: usize = 1024;
@@ -51,6 +55,7 @@ const TURNS_WITHOUT_POLL: u32 = 4;
 pub struct EpollEngine {
     poll: Poll,
     polled: Events,
+    alarm: Alarm,
     waker: Arc<MioWaker>,
     listener: Option<mio::net::TcpListener>,
     /// The listener has connections that were not accepted yet.
@@ -99,12 +104,16 @@ impl EpollEngine {
         let poll = Poll::new()?;
         let mut listener = mio::net::TcpListener::from_std(listener);
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+        let alarm = Alarm::new()?;
+        let descriptor = alarm.as_fd().as_raw_fd();
+        poll.registry().register(&mut SourceFd(&descriptor), ALARM, Interest::READABLE)?;
         let waker = Arc::new(MioWaker(Waker::new(poll.registry(), WAKER)?));
         let connections_max = size(limits.sessions_max);
         seat.open(connections_max, waker.clone());
         Ok(Self {
             poll,
             polled: Events::with_capacity(EVENTS_MAX),
+            alarm,
             waker,
             listener: Some(listener),
             accept_ready: true,
@@ -335,6 +344,7 @@ impl EpollEngine {
                     self.seat.woken();
                     self.completed.push(Event::Woken);
                 }
+                ALARM => self.alarm.rang(),
                 token => {
                     let (id, side) = from_token(token);
                     // An event for a connection that was closed in this very turn.
@@ -400,15 +410,11 @@ impl Engine for EpollEngine {
         let busy = !self.completed.is_empty() || !self.to_read.is_empty();
         if !busy || self.turns_without_poll >= TURNS_WITHOUT_POLL {
             self.turns_without_poll = 0;
-            let timeout = if busy || (self.accept_ready && self.can_accept()) {
-                Some(Duration::ZERO)
-            } else {
-                let connecting = self.connecting.peek().map(|Reverse((until, ..))| *until);
-                let deadlines = [deadline, self.accept_paused_until, connecting];
-                // The turn before it took its time, too: late by that, and never early.
-                deadlines.into_iter().flatten().min().map(|at| at.saturating_duration_since(self.now))
-            };
-            self.poll(timeout)?;
+            let connecting = self.connecting.peek().map(|Reverse((until, ..))| *until);
+            let deadline = [deadline, self.accept_paused_until, connecting].into_iter().flatten().min();
+            let at_once = busy || (self.accept_ready && self.can_accept());
+            let waits = !at_once && self.alarm.set(deadline, self.now)?;
+            self.poll((!waits).then_some(Duration::ZERO))?;
         } else {
             self.turns_without_poll += 1;
         }

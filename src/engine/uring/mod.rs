@@ -534,9 +534,7 @@ impl Engine for UringEngine {
         self.acceptor.update(&mut self.ring, room);
         let deadline = [deadline, self.acceptor.paused_until()].into_iter().flatten().min();
         let want = usize::from(self.completed.is_empty() && self.to_read.is_empty());
-        // The turn before it took its time, too: late by that, and never early.
-        let timeout = deadline.map(|at| at.saturating_duration_since(self.now));
-        self.ring.enter(want, timeout)?;
+        self.ring.enter_until(want, deadline, self.now)?;
         self.now = Instant::now();
         while let Some(completion) = self.ring.next() {
             self.complete(completion);

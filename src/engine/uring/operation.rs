@@ -16,6 +16,8 @@ pub(super) enum Operation {
     Accept,
     /// Read the counter of the waker
     ReadEvent(Box<u64>),
+    /// Tell each time that the alarm rings
+    AwaitAlarm,
     /// Receive into a buffer that the kernel picks when bytes are there
     Recv {
         /// Whose

@@ -20,6 +20,7 @@ use super::buffers::{BUFFER_BYTES_MAX, BufferRing};
 use super::operation::{Key, Operation, Operations};
 use super::submission::{FileSlot, OPCODES, standing_poll, submission};
 use crate::engine::SessionId;
+use crate::engine::alarm::Alarm;
 use crate::proto::bytes::Chunk;
 use crate::session::Side;
 
@@ -108,6 +109,7 @@ pub(super) struct Ring {
     buffers: ManuallyDrop<BufferRing>,
     operations: ManuallyDrop<Operations>,
     event: File,
+    alarm: Alarm,
     /// Why a submission failed, to be reported by [`Ring::enter`]
     failed: Option<io::Error>,
     overflowing: bool,
@@ -153,6 +155,7 @@ impl Ring {
             buffers: ManuallyDrop::new(buffers),
             operations: ManuallyDrop::default(),
             event,
+            alarm: Alarm::new().map_err(at("making a timer"))?,
             failed: None,
             overflowing: false,
             overflows: 0,
@@ -160,6 +163,8 @@ impl Ring {
         let event = ring.event.try_clone().map_err(at("copying a descriptor"))?;
         ring.set_file(FileSlot::EVENT, Some(event.as_fd())).map_err(at("registering a file"))?;
         ring.start(Operation::ReadEvent(Box::default()));
+        ring.set_file(FileSlot::ALARM, Some(ring.alarm.as_fd())).map_err(at("registering a file"))?;
+        ring.start(Operation::AwaitAlarm);
         Ok(ring)
     }
 
@@ -201,6 +206,21 @@ impl Ring {
         let timeout = self.operations.insert(timeout);
         self.push(timeout, Flags::empty());
         key
+    }
+
+    /// [`Ring::enter`] until `deadline` at the latest, where `now` is when the turn began.
+    ///
+    /// # Errors
+    ///
+    /// The ring or its timer is not usable any more.
+    pub(super) fn enter_until(
+        &mut self,
+        want: usize,
+        deadline: Option<Instant>,
+        now: Instant,
+    ) -> io::Result<()> {
+        let want = if want > 0 && self.alarm.set(deadline, now)? { want } else { 0 };
+        self.enter(want, None)
     }
 
     /// Hands over what was queued, and waits until `want` operations have completed or the time is over.
@@ -311,6 +331,7 @@ impl Ring {
         let operation = if more {
             match self.operations.get_mut(entry.user_data()) {
                 Some(Operation::Accept) => Some(Operation::Accept),
+                Some(Operation::AwaitAlarm) => Some(Operation::AwaitAlarm),
                 _ => None,
             }
         } else {
@@ -321,6 +342,13 @@ impl Ring {
             Some(Operation::ReadEvent(counter)) => {
                 self.start(Operation::ReadEvent(counter));
                 Completion::Woken
+            }
+            Some(Operation::AwaitAlarm) => {
+                self.alarm.rang();
+                if !more {
+                    self.start(Operation::AwaitAlarm);
+                }
+                Completion::Nothing
             }
             Some(Operation::Recv { id, from, .. }) => Completion::Received {
                 id,

@@ -34,8 +34,10 @@ impl FileSlot {
     pub(super) const LISTENER: Self = Self(0);
     /// The waker's counter
     pub(super) const EVENT: Self = Self(1);
+    /// The timer of all deadlines
+    pub(super) const ALARM: Self = Self(2);
     /// Entries that are not sessions'
-    pub(super) const RESERVED: u32 = 2;
+    pub(super) const RESERVED: u32 = 3;
 
     /// Its place in the table.
     pub(super) fn number(self) -> u32 {
@@ -58,6 +60,7 @@ pub(super) fn submission(operation: &mut Operation) -> squeue::Entry {
             let address: *mut u64 = &raw mut **counter;
             opcode::Read::new(fixed(FileSlot::EVENT), address.cast(), 8).build()
         }
+        Operation::AwaitAlarm => standing_poll(FileSlot::ALARM),
         Operation::Recv { id, from, wait_first } => {
             let ioprio = if *wait_first { POLL_FIRST } else { 0 };
             // Length 0: as much as the buffer takes.
