@@ -1,12 +1,12 @@
 //! One timer of the kernel's for all deadlines of a worker.
 //!
 //! A wait with a time-out has the kernel start a timer and stop it again, for each key that is pressed. So engines wait
-//! for ever, for this timer's descriptor among others. It is set anew only where a deadline is earlier
-//! than all before it; those that went away meanwhile make it ring for nothing, once.
+//! for ever, for this timer's descriptor among others. It is set anew only where a deadline is earlier than all before
+//! it; those that went away meanwhile make it ring for nothing, once.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
@@ -38,9 +38,11 @@ impl Alarm {
     /// The kernel did not set the timer.
     pub(super) fn set(&mut self, deadline: Option<Instant>, now: Instant) -> io::Result<bool> {
         let Some(deadline) = deadline else { return Ok(true) };
-        let Some(left) = deadline.checked_duration_since(now).filter(|left| *left > Duration::ZERO) else {
+        let left = deadline.saturating_duration_since(now);
+        // A timer of no time would never ring.
+        if left.is_zero() {
             return Ok(false);
-        };
+        }
         if self.set_for.is_none_or(|set_for| deadline < set_for) {
             let once = Expiration::OneShot(TimeSpec::from_duration(left));
             self.timer.set(once, TimerSetTimeFlags::empty())?;
@@ -63,6 +65,8 @@ impl AsFd for Alarm {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
     use super::*;
