@@ -13,9 +13,9 @@ BOTH = {
          "the cache any more when the kernel has done its part",
     "8": "the difference of two measures, each with the machine's noise, in units of a third; behind AES it is rustls' copies and "
          "buffers, and the tenant's TCP for the records' overhead",
-    "9": "with one system call to wait and two to relay, what is left is the kernel's TCP and its wake-ups, which are the "
-         "same for all",
-    "9b": "four wake-ups of idle processors are most of an echo, and the same for all",
+    "9": "with one system call to wait and two to relay, what is left is the kernel's TCP and the worker's own wake-up, which "
+         "are the same for all",
+    "9b": "two wake-ups of the proxy's idle processor are most of an echo, and the same for all",
     "10": "the last thousandth of an echo is the machine's own pauses; HAProxy's differs as much from round to round",
     "11": "at 4 KiB and more the kernel walks through the ring's buffers, where epoll's one buffer stays in the cache; saved "
           "system calls are the gain of small sizes",
@@ -25,10 +25,10 @@ BOTH = {
     "15": "half of a set-up's CPU is the worker's, mostly TCP in the kernel: accepting, connecting and closing both ends; the "
           "rest is the look-up in SQLite, on a thread of its own, and the threads' wake-ups of each other on the one CPU",
     "16": "nine tenths of it is the kernel's, as in rows 1 and 3, and websockify's copying is the kernel's too",
-    "18": "the kernel's TCP and wake-ups are nine tenths of an echo here; websockify pays the same and Python on top; HAProxy, "
-          "which speaks no WebSocket, has 0.51 to 0.55 of websockify's CPU on this machine",
-    "25": "an echo is four wake-ups of idle processors, 25 to 50 us each here, on either side of the ratio; spinning before "
-          "sleep would hide two of them, at the price of a processor",
+    "18": "the kernel's TCP and the proxy's own wake-ups are nine tenths of an echo here; websockify pays the same and Python "
+          "on top",
+    "25": "two wake-ups of the proxy's idle processor are in an echo on either side of the ratio; spinning before sleep would "
+          "hide them, at the price of a processor",
     "26": "the machine's own pauses are most of a p99 here: taken by turns of two seconds, ratios of 0.5 and of 2.1 follow each "
           "other; an echo's median grows by 1 to 6 %, its CPU by 3 to 9 %",
 }

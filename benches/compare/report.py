@@ -186,6 +186,9 @@ The load generator (tenants and compute node in one process) runs on CPU {load},
 on CPU {proxy}. In each round every measure is taken of every proxy, in a new order. CPU is that of the proxy's
 whole process tree, children that have exited included. Before the rounds, every byte is compared once through
 every proxy. The source sends as fast as the proxy takes it, the sink discards without copying. Scheduled
-echoes never wait for answers. Under TLS all proxies serve a P-256 certificate and AES-256-GCM, the bytes
+echoes never wait for answers. Where echoes are measured, tenants and compute node never sleep: they are one thread that
+asks its sockets over and over, as a wake-up of a process on another virtual processor costs the proxy that causes it more
+than the echo itself, and a proxy has to wake nobody who is on another machine. Rows 9c, 18b and 25b show what the same
+comes to when they sleep and are woken; no bound is on those. Under TLS all proxies serve a P-256 certificate and AES-256-GCM, the bytes
 that are counted are the records', and the sink does not decrypt them. consolegate and websockify speak WebSocket to the tenant, the others plain TCP.
 All of it is on the loopback interface: a network card, its batching and its interrupts are not in it."""

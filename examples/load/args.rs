@@ -17,6 +17,8 @@ pub(crate) struct Args {
     pub(crate) stalled: usize,
     /// Tenants beside them that exchange one message and no more
     pub(crate) idle: usize,
+    /// Tenants and compute node sleep while they wait for an echo
+    pub(crate) asleep: bool,
     /// The tenants speak TLS 1.3
     pub(crate) tls: bool,
     pub(crate) bytes: usize,
@@ -40,6 +42,7 @@ impl Args {
             sessions: 1,
             stalled: 0,
             idle: 0,
+            asleep: false,
             tls: false,
             bytes: 65_536,
             batch: 1,
@@ -58,6 +61,7 @@ impl Args {
                 "--sessions" => args.sessions = value.parse()?,
                 "--stalled" => args.stalled = value.parse()?,
                 "--idle" => args.idle = value.parse()?,
+                "--asleep" => args.asleep = value.parse()?,
                 "--tls" => args.tls = value.parse()?,
                 "--bytes" => args.bytes = value.parse()?,
                 "--batch" => args.batch = value.parse()?,

@@ -2,16 +2,19 @@
 //!
 //! With a rate the sends keep to their schedule and never wait for answers, so a proxy that falls behind
 //! shows it in every message that waits. Without one the next message leaves when the last came back.
+//!
+//! Tenants and compute node are one thread that asks its sockets over and over: to wake a process is an interrupt
+//! of another processor, which costs the proxy that sends to it more than an echo does. Outside of this machine
+//! they are not the proxy's to wake.
 
-use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::AsRawFd;
-use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
+use mio::event::Event;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use serde_json::{Value, json};
@@ -19,11 +22,16 @@ use serde_json::{Value, json};
 use crate::Outcome;
 use crate::account::{Account, Used};
 use crate::args::Args;
-use crate::station::{Role, Station};
+use crate::station::{Floor, Role, Station};
 use crate::tenant::Tenant;
 use crate::wire::{Unframer, message};
 
 const MESSAGE_BYTES: usize = 64;
+
+const NODE: Token = Token(usize::MAX);
+
+/// How long tenants and compute node sleep at most while nothing comes.
+const TICK: Duration = Duration::from_millis(20);
 
 /// How long the last answers may take after the last message was sent.
 const STRAGGLERS: Duration = Duration::from_secs(2);
@@ -117,30 +125,32 @@ impl Measured {
 pub(crate) fn run(args: &Args) -> Outcome<Value> {
     let node = Station::listen(args.listen, Role::Echo)?;
     let stalled = stall(args)?;
-    let mut sessions = Sessions::new(args, Tenant::connect_all(args, args.sessions, true)?)?;
+    let tenants = Tenant::connect_all(args, args.sessions, true)?;
+    let mut sessions = Sessions::new(tenants, node.take_over()?)?;
     let account = Account::new(args);
     let mut measured = Measured::new()?;
     let figures = if args.idle == 0 {
         sessions.window(args, &account, &mut measured)?;
         measured.figures()
     } else {
-        beside_idle(args, &mut sessions, &account)
+        beside_idle(args, sessions, &account)
     };
-    drop((stalled, sessions));
-    node.stop()?;
+    drop(stalled);
     figures
 }
 
 /// The same sessions alone and beside idle ones, by turns: what the machine does meanwhile meets both alike.
-fn beside_idle(args: &Args, sessions: &mut Sessions, account: &Account) -> Outcome<Value> {
+fn beside_idle(args: &Args, mut sessions: Sessions, account: &Account) -> Outcome<Value> {
     let (mut alone, mut beside) = (Measured::new()?, Measured::new()?);
     for _ in 0..TURNS {
         sessions.window(args, account, &mut alone)?;
-        let idle = Tenant::connect_all(args, args.idle, true)?;
-        thread::sleep(CALM);
+        let idle;
+        (sessions, idle) = sessions.meanwhile(|| Tenant::connect_all(args, args.idle, true))?;
         sessions.window(args, account, &mut beside)?;
-        drop(idle);
-        thread::sleep(CALM);
+        (sessions, ()) = sessions.meanwhile(|| {
+            drop(idle);
+            Ok(())
+        })?;
     }
     let mut figures = beside.figures()?;
     figures["alone"] = alone.figures()?;
@@ -165,176 +175,128 @@ fn stall(args: &Args) -> Outcome<Vec<Tenant>> {
     Ok(tenants)
 }
 
-/// The tenants, and what takes their answers.
-enum Sessions {
-    /// The next message leaves when the last came back.
-    OneByOne {
-        tenants: Vec<Tenant>,
-        begun: Instant,
-    },
-    OnSchedule(Scheduled),
+/// The tenants and the compute node.
+struct Sessions {
+    tenants: Vec<Sender>,
+    node: Floor,
+    poll: Poll,
+    events: Events,
+    begun: Instant,
+    buffer: Vec<u8>,
 }
 
 impl Sessions {
-    fn new(args: &Args, tenants: Vec<Tenant>) -> Outcome<Self> {
-        if args.rate == 0 {
-            return Ok(Self::OneByOne { tenants, begun: Instant::now() });
+    fn new(tenants: Vec<Tenant>, node: Floor) -> Outcome<Self> {
+        let poll = Poll::new()?;
+        poll.registry().register(&mut SourceFd(&node.as_raw_fd()), NODE, Interest::READABLE)?;
+        let mut senders = Vec::new();
+        for (index, tenant) in tenants.into_iter().enumerate() {
+            let Tenant { stream, framed, .. } = tenant;
+            stream.set_nonblocking(true)?;
+            poll.registry().register(&mut SourceFd(&stream.as_raw_fd()), Token(index), Interest::READABLE)?;
+            senders.push(Sender { stream, framed, unframer: Unframer::default(), partial: Vec::new() });
         }
-        Scheduled::new(args, tenants).map(Self::OnSchedule)
+        Ok(Self {
+            tenants: senders,
+            node,
+            poll,
+            events: Events::with_capacity(1_024),
+            begun: Instant::now(),
+            buffer: vec![0; 65_536],
+        })
+    }
+
+    /// Does this, which needs the compute node, and lets the proxy come to rest.
+    fn meanwhile<T>(self, act: impl FnOnce() -> Outcome<T>) -> Outcome<(Self, T)> {
+        let Self { tenants, node, poll, events, begun, buffer } = self;
+        let node = Station::resume(node);
+        let done = act()?;
+        thread::sleep(CALM);
+        let node = node.take_over()?;
+        Ok((Self { tenants, node, poll, events, begun, buffer }, done))
     }
 
     /// Measures for the window of time.
     fn window(&mut self, args: &Args, account: &Account, measured: &mut Measured) -> Outcome<()> {
         let before = account.used();
-        measured.sent += match self {
-            Self::OneByOne { tenants, begun } => one_by_one(args, tenants, *begun, &mut measured.latencies)?,
-            Self::OnSchedule(sessions) => sessions.window(args, &mut measured.latencies)?,
-        };
+        measured.sent += self.exchange(args, &mut measured.latencies)?;
         measured.used = measured.used.and(account.used().since(before));
+        Ok(())
+    }
+
+    /// Returns how many messages were sent.
+    fn exchange(&mut self, args: &Args, latencies: &mut Latencies) -> Outcome<u64> {
+        let rest = if args.asleep { TICK } else { Duration::ZERO };
+        let (started, before) = (Instant::now(), latencies.all.len());
+        let scheduled = (args.rate > 0).then(|| args.rate * nanos(args.window) / 1_000_000_000);
+        let mut sent = 0;
+        let mut last = Duration::ZERO;
+        loop {
+            let elapsed = started.elapsed();
+            let answered = latencies.all.len() - before;
+            let over = scheduled.map_or(elapsed >= args.window, |messages| sent == messages);
+            if over && (answered == sent || elapsed >= last + STRAGGLERS) {
+                return Ok(sent);
+            }
+            let due = match args.rate {
+                _ if over => Duration::MAX,
+                0 if answered == sent => elapsed,
+                0 => Duration::MAX,
+                rate => Duration::from_nanos(sent * 1_000_000_000 / rate),
+            };
+            if due <= elapsed {
+                let index = usize::try_from(sent)? % self.tenants.len();
+                self.tenants[index].send(self.begun)?;
+                (sent, last) = (sent + 1, elapsed);
+            }
+            self.turn(rest.min(due.saturating_sub(elapsed)), latencies)?;
+        }
+    }
+
+    /// What has come to anybody. Waits for something at most so long.
+    fn turn(&mut self, wait: Duration, latencies: &mut Latencies) -> Outcome<()> {
+        self.node.turn(Duration::ZERO)?;
+        let wait = if self.node.is_busy() { Duration::ZERO } else { wait };
+        match self.poll.poll(&mut self.events, Some(wait)) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
+            result => result?,
+        }
+        for Token(index) in self.events.iter().map(Event::token) {
+            if let Some(tenant) = self.tenants.get_mut(index) {
+                tenant.receive(self.begun, &mut self.buffer, latencies)?;
+            }
+        }
         Ok(())
     }
 }
 
-/// Returns how many messages were sent.
-fn one_by_one(
-    args: &Args,
-    tenants: &mut [Tenant],
-    begun: Instant,
-    latencies: &mut Latencies,
-) -> Outcome<u64> {
-    let mut sent = 0;
-    let bytes = [0x5a; MESSAGE_BYTES];
-    let end = Instant::now() + args.window;
-    loop {
-        for tenant in &mut *tenants {
-            if Instant::now() >= end {
-                return Ok(sent);
-            }
-            let wire = message(&bytes, tenant.framed)?;
-            let at = nanos(begun.elapsed());
-            tenant.send(&wire)?;
-            tenant.take(MESSAGE_BYTES)?;
-            latencies.record(at, nanos(begun.elapsed()))?;
-            sent += 1;
-        }
-    }
-}
-
-/// Sessions that send on a schedule, whether or not answers come.
-struct Scheduled {
-    senders: Arc<[Arc<TcpStream>]>,
-    receivers: HashMap<usize, Receiver>,
-    poll: Poll,
+/// A tenant that does not wait for answers.
+struct Sender {
+    stream: TcpStream,
     framed: bool,
-    begun: Instant,
-}
-
-impl Scheduled {
-    fn new(args: &Args, tenants: Vec<Tenant>) -> Outcome<Self> {
-        let poll = Poll::new()?;
-        let mut receivers = HashMap::new();
-        let mut senders = Vec::new();
-        for (index, tenant) in tenants.into_iter().enumerate() {
-            tenant.stream.set_nonblocking(true)?;
-            // One descriptor for both: there may be as many sessions as descriptors allow.
-            let stream = Arc::new(tenant.stream);
-            senders.push(Arc::clone(&stream));
-            poll.registry().register(&mut SourceFd(&stream.as_raw_fd()), Token(index), Interest::READABLE)?;
-            receivers.insert(index, Receiver { stream, unframer: Unframer::default(), partial: Vec::new() });
-        }
-        let framed = args.upgrade.is_some();
-        Ok(Self { senders: senders.into(), receivers, poll, framed, begun: Instant::now() })
-    }
-
-    /// Returns how many messages were sent.
-    fn window(&mut self, args: &Args, latencies: &mut Latencies) -> Outcome<u64> {
-        let (rate, window, framed, begun) = (args.rate, args.window, self.framed, self.begun);
-        let senders = Arc::clone(&self.senders);
-        let sending = thread::spawn(move || send_on_schedule(&senders, framed, rate, window, begun));
-        let (started, before) = (Instant::now(), latencies.all.len());
-        let mut events = Events::with_capacity(1_024);
-        let mut buffer = vec![0; 65_536];
-        let mut sent = None;
-        let mut sending = Some(sending);
-        while sent.is_none_or(|sent| latencies.all.len() - before < sent)
-            && started.elapsed() < window + STRAGGLERS
-        {
-            if sending.as_ref().is_some_and(thread::JoinHandle::is_finished)
-                && let Some(thread) = sending.take()
-            {
-                sent = Some(joined(thread)?);
-                continue;
-            }
-            match self.poll.poll(&mut events, Some(Duration::from_millis(20))) {
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                result => result?,
-            }
-            for event in &events {
-                if let Some(receiver) = self.receivers.get_mut(&event.token().0) {
-                    receiver.receive(framed, begun, &mut buffer, latencies)?;
-                }
-            }
-        }
-        if let Some(thread) = sending.take() {
-            sent = Some(joined(thread)?);
-        }
-        Ok(sent.unwrap_or(0))
-    }
-}
-
-fn joined(thread: thread::JoinHandle<Outcome<u64>>) -> Outcome<u64> {
-    thread.join().unwrap_or_else(|_| Err("the sender panicked".into()))
-}
-
-/// Returns how many messages were sent.
-fn send_on_schedule(
-    streams: &[Arc<TcpStream>],
-    framed: bool,
-    rate: u64,
-    window: Duration,
-    begun: Instant,
-) -> Outcome<u64> {
-    let messages = rate * nanos(window) / 1_000_000_000;
-    let started = Instant::now();
-    let mut payload = [0x5a; MESSAGE_BYTES];
-    for number in 0..messages {
-        let due = started + Duration::from_nanos(number * 1_000_000_000 / rate);
-        let now = Instant::now();
-        if due > now {
-            thread::sleep(due - now);
-        }
-        payload[..8].copy_from_slice(&nanos(begun.elapsed()).to_le_bytes());
-        let index = usize::try_from(number)? % streams.len();
-        // 64 bytes find no room only when thousands of messages wait already: then the run is void.
-        (&*streams[index]).write_all(&message(&payload, framed)?)?;
-    }
-    Ok(messages)
-}
-
-struct Receiver {
-    stream: Arc<TcpStream>,
     unframer: Unframer,
     /// The front of a message
     partial: Vec<u8>,
 }
 
-impl Receiver {
-    fn receive(
-        &mut self,
-        framed: bool,
-        begun: Instant,
-        buffer: &mut [u8],
-        latencies: &mut Latencies,
-    ) -> Outcome<()> {
+impl Sender {
+    fn send(&mut self, begun: Instant) -> Outcome<()> {
+        let mut payload = [0x5a; MESSAGE_BYTES];
+        payload[..8].copy_from_slice(&nanos(begun.elapsed()).to_le_bytes());
+        // 64 bytes find no room only when thousands of messages wait already: then the run is void.
+        Ok(self.stream.write_all(&message(&payload, self.framed)?)?)
+    }
+
+    fn receive(&mut self, begun: Instant, buffer: &mut [u8], latencies: &mut Latencies) -> Outcome<()> {
         loop {
-            let len = match (&*self.stream).read(buffer) {
+            let len = match self.stream.read(buffer) {
                 Ok(0) => return Err("the proxy ended a connection".into()),
                 Ok(len) => len,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error.into()),
             };
             let partial = &mut self.partial;
-            if framed {
+            if self.framed {
                 self.unframer.feed(&buffer[..len], |payload| partial.extend(payload))?;
             } else {
                 partial.extend(&buffer[..len]);

@@ -14,6 +14,7 @@
 //! --tls true         the tenants speak TLS 1.3 and trust any certificate
 //! --idle N           echo: tenants beside the sessions that exchange one message and stay; measured by turns with
 //!                    the sessions alone
+//! --asleep true      echo: tenants and compute node sleep while they wait, so that the proxy has to wake them
 //! --stalled N        echo: tenants beside the sessions that send until nothing moves, and never read
 //! --pid N            the proxy, whose threads and children are measured
 //! --cgroup DIR       its own cgroup (version 2), which counts the CPU of children that have exited too

@@ -1,13 +1,15 @@
-//! A thread with many sockets that all do the same: the compute node, or the tenants of a bulk run.
+//! Many sockets that all do the same, on a thread of their own: the compute node, or the tenants of a bulk run.
 
 use std::io::{self, ErrorKind, Read, Write};
+use std::mem;
 use std::net::{Ipv4Addr, TcpStream};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use mio::event::Event;
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token};
 use nix::errno::Errno;
@@ -50,7 +52,7 @@ pub(crate) struct Shared {
 /// A running station.
 pub(crate) struct Station {
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<Outcome<()>>>,
+    thread: JoinHandle<Outcome<Floor>>,
 }
 
 impl Station {
@@ -67,13 +69,15 @@ impl Station {
     }
 
     fn start(listener: Option<TcpListener>, streams: Vec<TcpStream>, role: Role) -> Outcome<Self> {
-        let shared = Arc::new(Shared::default());
         let mut floor = Floor {
             poll: Poll::new()?,
+            events: Events::with_capacity(1_024),
             listener,
             sockets: Vec::new(),
+            active: Vec::new(),
             role,
-            shared: Arc::clone(&shared),
+            gone: false,
+            shared: Arc::default(),
             buffer: vec![0; SINK_BYTES],
         };
         if let Some(listener) = &mut floor.listener {
@@ -83,8 +87,14 @@ impl Station {
             stream.set_nonblocking(true)?;
             floor.adopt(mio::net::TcpStream::from_std(stream))?;
         }
-        let thread = Some(thread::spawn(move || floor.run()));
-        Ok(Self { shared, thread })
+        Ok(Self::resume(floor))
+    }
+
+    /// A floor on a thread of its own, which waits while there is nothing to do.
+    pub(crate) fn resume(floor: Floor) -> Self {
+        let shared = Arc::clone(&floor.shared);
+        shared.stop.store(false, Ordering::Relaxed);
+        Self { shared, thread: thread::spawn(move || floor.run()) }
     }
 
     /// Lets sources send.
@@ -108,19 +118,28 @@ impl Station {
     }
 
     /// Ends the thread; its sockets are closed.
-    pub(crate) fn stop(mut self) -> Outcome<()> {
+    pub(crate) fn stop(self) -> Outcome<()> {
+        self.take_over().map(drop)
+    }
+
+    /// Ends the thread. What it did is the caller's to do from now on.
+    pub(crate) fn take_over(self) -> Outcome<Floor> {
         self.shared.stop.store(true, Ordering::Relaxed);
-        self.thread
-            .take()
-            .map_or(Ok(()), |thread| thread.join().unwrap_or_else(|_| Err("a thread panicked".into())))
+        self.thread.join().unwrap_or_else(|_| Err("a thread panicked".into()))
     }
 }
 
-struct Floor {
+/// The sockets of a station.
+pub(crate) struct Floor {
     poll: Poll,
+    events: Events,
     listener: Option<TcpListener>,
     sockets: Vec<Option<Socket>>,
+    /// Which of them may have something to do
+    active: Vec<usize>,
     role: Role,
+    /// Sources send
+    gone: bool,
     shared: Arc<Shared>,
     buffer: Vec<u8>,
 }
@@ -141,7 +160,7 @@ impl Floor {
         let index = self.sockets.iter().position(Option::is_none).unwrap_or(self.sockets.len());
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(&mut stream, Token(index), interest)?;
-        let mut socket = Socket { stream, active: true, sent: 0, owed: Vec::new() };
+        let mut socket = Socket { stream, active: false, sent: 0, owed: Vec::new() };
         if let Role::Banner(bytes) = self.role {
             socket.stream.write_all(bytes)?;
         }
@@ -149,36 +168,61 @@ impl Floor {
             self.sockets.push(None);
         }
         self.sockets[index] = Some(socket);
+        self.activate(index);
         Ok(())
     }
 
-    fn run(mut self) -> Outcome<()> {
-        let mut events = Events::with_capacity(1_024);
-        let mut gone = false;
+    /// The next turn has something to do already.
+    pub(crate) fn is_busy(&self) -> bool {
+        !self.active.is_empty()
+    }
+
+    fn activate(&mut self, index: usize) {
+        if let Some(Some(socket)) = self.sockets.get_mut(index)
+            && !mem::replace(&mut socket.active, true)
+        {
+            self.active.push(index);
+        }
+    }
+
+    fn run(mut self) -> Outcome<Self> {
         while !self.shared.stop.load(Ordering::Relaxed) {
-            if !gone && self.shared.go.load(Ordering::Relaxed) {
-                gone = true;
-                self.sockets.iter_mut().flatten().for_each(|socket| socket.active = true);
+            if !self.gone && self.shared.go.load(Ordering::Relaxed) {
+                self.gone = true;
+                (0..self.sockets.len()).for_each(|index| self.activate(index));
             }
-            let busy = self.sockets.iter().flatten().any(|socket| socket.active);
-            match self.poll.poll(&mut events, Some(if busy { Duration::ZERO } else { TICK })) {
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                result => result?,
+            self.turn(TICK)?;
+        }
+        Ok(self)
+    }
+
+    /// One step of each socket that has something to do. Waits for one when none has.
+    pub(crate) fn turn(&mut self, wait: Duration) -> Outcome<()> {
+        let wait = if self.is_busy() { Duration::ZERO } else { wait };
+        match self.poll.poll(&mut self.events, Some(wait)) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
+            result => result?,
+        }
+        let tokens: Vec<_> = self.events.iter().map(Event::token).collect();
+        for token in tokens {
+            if token == LISTENER {
+                self.accept()?;
+            } else {
+                self.activate(token.0);
             }
-            for event in &events {
-                if event.token() == LISTENER {
-                    self.accept()?;
-                } else if let Some(Some(socket)) = self.sockets.get_mut(event.token().0) {
-                    socket.active = true;
+        }
+        for index in mem::take(&mut self.active) {
+            let slot = &mut self.sockets[index];
+            let Some(socket) = slot else { continue };
+            match socket.step(&self.role, self.gone, &mut self.buffer) {
+                Ok(received) => {
+                    self.shared.received.fetch_add(received, Ordering::Relaxed);
+                    if socket.active {
+                        self.active.push(index);
+                    }
                 }
-            }
-            for slot in &mut self.sockets {
-                let Some(socket) = slot.as_mut().filter(|socket| socket.active) else { continue };
-                match socket.step(&self.role, gone, &mut self.buffer) {
-                    Ok(received) => drop(self.shared.received.fetch_add(received, Ordering::Relaxed)),
-                    // Ended: proxies end a session in their own ways, and the figures show if it was early.
-                    Err(_) => *slot = None,
-                }
+                // Ended: proxies end a session in their own ways, and the figures show if it was early.
+                Err(_) => *slot = None,
             }
         }
         Ok(())
@@ -196,6 +240,13 @@ impl Floor {
             }
         }
         Ok(())
+    }
+}
+
+impl AsRawFd for Floor {
+    /// Readable when a turn has something to do.
+    fn as_raw_fd(&self) -> RawFd {
+        self.poll.as_raw_fd()
     }
 }
 
