@@ -376,10 +376,7 @@ fn mariadb_looks_tokens_up() {
 fn a_token_and_its_instance_are_one_query_where_mariadb_can_join_them() {
     let server = Service::start(MARIADB.name);
     let url = url(&server, MARIADB.scheme, &tcp(&server), "");
-    let queries = || {
-        let answer = server.command("sql SHOW GLOBAL STATUS LIKE 'Com_stmt_execute'").to_string();
-        answer.chars().filter(char::is_ascii_digit).collect::<String>().parse::<usize>().unwrap()
-    };
+    let queries = || server.status("Com_stmt_execute");
     let token = token(&url, INSTANCE, "novnc", "600");
     let collations = [
         ("console_auth_tokens MODIFY instance_uuid", "utf8mb3 COLLATE utf8mb3_general_ci"),

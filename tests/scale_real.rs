@@ -42,10 +42,13 @@ fn sessions() -> usize {
     ((descriptors - 1_000) / 2).min(9_000)
 }
 
-/// What a session may cost the process, in bytes, over plain connections and over TLS. Twice what it does: the heap of
-/// a debug build is uneven. docs/PERFORMANCE.md has the figures.
-const PLAIN_BYTES: u64 = 4_096;
-const TLS_BYTES: u64 = 20_480;
+/// What a session may cost the process, in bytes, over plain connections and over TLS. docs/PERFORMANCE.md has the
+/// figures.
+const PLAIN_BYTES: u64 = 1_024;
+const TLS_BYTES: u64 = 10_240;
+
+/// Threads and files that a pool of database connections may come to, whoever asks it.
+const POOL: usize = 16;
 
 /// From SIGTERM to the end of the process. Two seconds are promised; a debug build on a busy machine is given more.
 const END: Duration = Duration::from_secs(5);
@@ -74,6 +77,21 @@ fn memory(program: &Program) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", program.pid())).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1_024
+}
+
+/// What a program holds of the kernel.
+#[derive(Debug)]
+struct Holdings {
+    sockets: usize,
+    /// Descriptors of anything else
+    others: usize,
+    threads: usize,
+}
+
+fn holdings(program: &Program) -> Holdings {
+    let descriptors = fs::read_dir(format!("/proc/{}/fd", program.pid())).unwrap().count();
+    let sockets = program.sockets();
+    Holdings { sockets, others: descriptors - sockets, threads: program.threads("").len() }
 }
 
 /// The descriptors are for one test at a time.
@@ -167,10 +185,14 @@ fn held<S: Read + Write>(
     // What the first sessions make is not theirs.
     let mut tenants: Vec<_> = (0..100).map(|_| open()).collect();
     wait_for(&consoles, tenants.len());
-    let before = memory(&program);
+    let (before, held) = (memory(&program), holdings(&program));
     tenants.extend((100..sessions).map(|_| open()));
     wait_for(&consoles, sessions);
     let each = memory(&program).saturating_sub(before) / (sessions as u64 - 100);
+    // Nothing per connection but its sockets. The database's pool may have grown: by a connection's thread and files.
+    let now = holdings(&program);
+    assert_eq!(now.sockets, held.sockets + (sessions - 100) * 2);
+    assert!(now.others <= held.others + POOL && now.threads <= held.threads + POOL, "{held:?}, then {now:?}");
     // The first and the last of them work.
     for index in [0, sessions / 2, sessions - 1] {
         tenants[index].frame(2, b"typed");

@@ -53,6 +53,11 @@ impl Pace {
         self.due = Some(due + self.interval);
         Ok(())
     }
+
+    /// There was no connection to be counted.
+    pub(super) fn give_back(&mut self) {
+        self.due = self.due.and_then(|due| due.checked_sub(self.interval));
+    }
 }
 
 /// Sets what the tenants' sockets inherit from the listener on one that we connect. Keystrokes must not wait for the
@@ -87,5 +92,12 @@ mod tests {
         // What was not used in a quiet time is not kept for longer than a second.
         assert_eq!(taken(&mut pace, start + Duration::from_secs(60)).0, 10);
         assert!((0..1_000).all(|_| Pace::new(0).take(Instant::now).is_ok()));
+
+        let mut pace = Pace::new(10);
+        for _ in 0..100 {
+            pace.take(|| start).unwrap();
+            pace.give_back();
+        }
+        assert_eq!(taken(&mut pace, start).0, 10);
     }
 }

@@ -64,6 +64,12 @@ impl Service {
         format!("mysql+pymysql://{user}:{password}@{host}:{port}/{name}?charset=utf8")
     }
 
+    /// A counter of MariaDB's.
+    pub(crate) fn status(&self, name: &str) -> u64 {
+        let row = self.command(&format!("sql SHOW GLOBAL STATUS LIKE '{name}'"));
+        row.as_str().unwrap().split('\t').nth(1).unwrap().parse().unwrap()
+    }
+
     /// Runs a command and returns its answer.
     pub(crate) fn command(&self, command: &str) -> Value {
         let mut conversation = self.conversation.lock().unwrap_or_else(PoisonError::into_inner);

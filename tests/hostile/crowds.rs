@@ -50,22 +50,11 @@ fn five_thousand_that_say_nothing_are_let_go(engine: &str) {
 fn five_thousand_dead_tokens_cost_few_queries(engine: &str) {
     const CLIENTS: usize = 5_000;
     let server = Service::start("mariadb");
-    let fact = |name: &str| server.text(name);
-    let password: String = fact("/password").bytes().map(|byte| format!("%{byte:02x}")).collect();
-    let url = format!(
-        "mysql+pymysql://{}:{password}@{}:{}/{}",
-        fact("/user"),
-        fact("/host"),
-        fact("/port"),
-        fact("/database")
-    );
+    let url = server.cell_url(&server.text("/host"));
     let limits = "authorize_timeout_ms = 300000\ndatabase_timeout_ms = 300000\ncontrol_queue_max = 10000\n\
                   unknown_token_ms = 60000";
     let mut arena = Arena::on_database(engine, "nova-serialproxy", Transport::Plain, limits, Some(url));
-    let queries = || {
-        let answer = server.command("sql SHOW GLOBAL STATUS LIKE 'Com_stmt_execute'").to_string();
-        answer.chars().filter(char::is_ascii_digit).collect::<String>().parse::<usize>().unwrap()
-    };
+    let queries = || usize::try_from(server.status("Com_stmt_execute")).unwrap();
     for (dead, most) in [("one", 4), ("their own", CLIENTS + 200)] {
         let (before, begun) = (queries(), Instant::now());
         let mut clients: Vec<_> = (0..CLIENTS)
@@ -86,8 +75,7 @@ fn five_thousand_dead_tokens_cost_few_queries(engine: &str) {
     }
     // Never more connections than it may have, whoever waits; one was there at first.
     arena.sockets += 3;
-    let answer = server.command("sql SHOW GLOBAL STATUS LIKE 'Max_used_connections'").to_string();
-    let connections: u64 = answer.chars().filter(char::is_ascii_digit).collect::<String>().parse().unwrap();
+    let connections = server.status("Max_used_connections");
     assert!(connections <= 4 + 3, "{connections} connections");
     arena.end(64 << 20);
 }

@@ -83,10 +83,7 @@ fn two_thousand_logins_are_no_storm_on_the_database_or_the_broker(engine: &str) 
          FROM console_auth_tokens, seq_1_to_{USERS} WHERE token_hash = SHA2('{}', 256)",
         first.text
     ));
-    let status = |name: &str| -> u64 {
-        let row = sql(&format!("SHOW GLOBAL STATUS LIKE '{name}'"));
-        row.as_str().unwrap().split('\t').nth(1).unwrap().parse().unwrap()
-    };
+    let status = |name: &str| world.database.status(name);
     let compute = world.compute.as_ref().unwrap();
     let asked = |instance: &str| compute.calls(instance).len();
     sql("FLUSH STATUS");

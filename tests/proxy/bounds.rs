@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use consolegate::proto::bytes::storage_bytes;
 
-use super::admin::metrics;
-use super::client::{Client, request};
+use super::admin::{counted, metrics};
+use super::client::{Client, request, tcp};
 use super::live::Live;
 use super::program::{INSTANCE, Options, Program};
 
@@ -16,6 +16,7 @@ on_both_engines! {
     a_process_has_as_many_consoles_as_it_may,
     an_instance_has_as_many_consoles_as_it_may,
     connections_beyond_what_their_buffers_may_hold_wait_in_the_queue,
+    connections_one_by_one_use_up_one_each_of_those_that_may_come_in_a_second,
 }
 
 const OTHER: &str = "99999999-2222-3333-4444-555555555555";
@@ -148,4 +149,23 @@ fn connections_beyond_what_their_buffers_may_hold_wait_in_the_queue(engine: &str
     next.frame(2, b"at last");
     assert_eq!(next.read_frame(), (0x82, b"at last".to_vec()));
     held.iter_mut().for_each(Live::assert_echoes);
+}
+
+fn connections_one_by_one_use_up_one_each_of_those_that_may_come_in_a_second(engine: &str) {
+    let program = start(engine, "workers = 1\naccepts_per_second_max = 50");
+    let come = |count: usize| {
+        for _ in 0..count {
+            let mut client = Client::over(tcp(program.address));
+            client.send(b"HEAD / HTTP/1.1\r\nHost: h\r\n\r\n");
+            assert!(client.head().starts_with("HTTP/1.1 405 "));
+        }
+    };
+    come(45);
+    assert!(counted(&program, "accept_pauses").is_empty(), "{:?}", counted(&program, "accept_pauses"));
+    come(45);
+    let begun = Instant::now();
+    come(45);
+    // On a machine that takes longer than that for them, none was too early.
+    let paused = counted(&program, "accept_pauses");
+    assert!(!paused.is_empty() || begun.elapsed() > Duration::from_millis(900), "{paused:?}");
 }

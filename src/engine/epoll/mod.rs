@@ -155,6 +155,7 @@ impl EpollEngine {
             match listener.accept() {
                 Ok((stream, peer)) => self.accepted(stream, peer, lighter),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.pace.give_back();
                     self.accept_ready = false;
                     return;
                 }
