@@ -1,8 +1,9 @@
 //! Which system calls the workers make, as strace sees them.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::io::{Read, Write};
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -17,6 +18,7 @@ use super::program::{Options, Program};
 
 on_both_engines! {
     interactive_relaying_takes_the_engines_own_system_calls_only,
+    a_worker_with_deadlines_waits_without_a_time_out,
 }
 
 /// strace, attached to all threads of a program.
@@ -102,6 +104,56 @@ fn interactive_relaying_takes_the_engines_own_system_calls_only(engine: &str) {
     assert_eq!(seen.iter().map(String::as_str).collect::<Vec<_>>(), expected, "{trace}");
     // The kernel's own threads for operations that it cannot do without waiting are slow.
     assert!(program.threads("iou-wrk").is_empty(), "an operation went to a thread of the kernel's");
+    drop(client);
+    compute.join().unwrap();
+}
+
+/// Whether the system call in which a thread waits has no time-out.
+///
+/// # Errors
+///
+/// The kernel does not show it.
+fn waits_for_ever(process: u32, thread: u32) -> io::Result<bool> {
+    let call = fs::read_to_string(format!("/proc/{process}/task/{thread}/syscall"))?;
+    let words: Vec<_> = call.split_whitespace().collect();
+    let number = |index: usize| u64::from_str_radix(words.get(index)?.trim_start_matches("0x"), 16).ok();
+    // Its number, which is decimal, and then its arguments.
+    match words.first().and_then(|word| word.parse().ok()) {
+        Some(libc::SYS_epoll_wait) => Ok(number(4) == Some(u64::from(u32::MAX))),
+        Some(libc::SYS_io_uring_enter) => {
+            // struct io_uring_getevents_arg: a set of signals, its length, a minimum, and the address of a time-out.
+            let mut argument = [0; 24];
+            File::open(format!("/proc/{process}/mem"))?.read_exact_at(&mut argument, number(5).unwrap())?;
+            Ok(argument[16..] == [0; 8])
+        }
+        _ => Err(io::Error::other(format!("at {call}"))),
+    }
+}
+
+/// The kernel would start and stop a timer for each key; the worker's one alarm is set when the earliest deadline moves.
+fn a_worker_with_deadlines_waits_without_a_time_out(engine: &str) {
+    let program = Program::start(&Options { own: "port_check = off\nworkers = 1", ..Options::on(engine) });
+    let (port, compute) = compute::serve(|mut stream| {
+        compute::rfb_handshake(&mut stream);
+        while stream.read(&mut [0; 8]).is_ok_and(|len| len > 0) {}
+    });
+    let token = program.token("novnc", port, 600);
+    let mut client = Client::upgrade(program.address, &format!("/?token={token}"), &[]);
+    client.rfb_handshake();
+    let worker = program.threads("worker-")[0];
+    let until = Instant::now() + Duration::from_secs(20);
+    // The session's next ping and its longest life are in its wheel by now.
+    loop {
+        match waits_for_ever(program.pid(), worker) {
+            Ok(true) => break,
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                println!("SKIPPED: /proc: {error}");
+                break;
+            }
+            other => assert!(Instant::now() < until, "{other:?}"),
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
     drop(client);
     compute.join().unwrap();
 }
