@@ -33,6 +33,8 @@ BOTH = {
           "other; an echo's median grows by 1 to 6 %, its CPU by 3 to 9 %",
 }
 
+ASLEEP = "two more wake-ups of an idle processor, 25 to 50 us each here, which the proxy causes on either side of the ratio"
+
 # ("3", "io_uring"): "one sentence, with what was tried and what it brought"
 REASONS = {}
 

@@ -67,6 +67,10 @@ class Report:
             if row.verdict() == "held" and row.stretch is not None:
                 lines.append(f"- Row {row.number}, {row.engine}: {row.what}: {row.shown()}, held, but more than the "
                              f"stretch of {row.bound(row.stretch)}: {reasons.reason(row)}.")
+        for row in self.rows:
+            if row.beside is not None and row.value is not None and not row.meets(row.beside):
+                lines.append(f"- Row {row.number}, {row.engine}: {row.what}: {row.shown()}, where the same with peers awake is "
+                             f"held to {row.bound(row.beside)}: {reasons.ASLEEP}.")
         for name, why in self.unavailable.items():
             lines.append(f"- Without {name}: {why}")
         failed = [run for run in self.raw if "failed" in run]
