@@ -22,6 +22,9 @@ export async function openPage(url) {
   page.on('request', (request) => seen.requests.push(request));
   page.on('websocket', (socket) => seen.sockets.push(socket.url()));
   page.on('console', (message) => seen.messages.push(message.text()));
+  // spice-html5 tells its errors with alert(). One that opens while the page is closed cannot be dismissed any more, and
+  // needs not be.
+  page.on('dialog', (dialog) => dialog.dismiss().catch(() => {}));
   seen.close = async () => {
     await context.close();
     rmSync(profile, { recursive: true, force: true });
