@@ -263,7 +263,7 @@ fn bind(listen: &Listen, workers: usize) -> io::Result<Vec<TcpListener>> {
     listener::bind_all(*address, workers)
 }
 
-/// The engine for all workers. One line says why it is not `io_uring` where nobody asked for another.
+/// The engine for all workers. One line says what speaks against `io_uring` where nobody asked for another.
 fn choose_engine(wanted: IoEngine) -> Result<EngineKind, String> {
     let preference = match wanted {
         IoEngine::Auto => Preference::Auto,
@@ -272,8 +272,14 @@ fn choose_engine(wanted: IoEngine) -> Result<EngineKind, String> {
     };
     let (engine, why_not) =
         detect(preference).map_err(|why| format!("[consolegate] io_engine = io_uring: {why}"))?;
-    if let Some(why) = why_not {
-        tracing::info!(target: LOG_TARGET, "io_uring cannot be used, epoll is: {why}");
+    match (engine, why_not) {
+        (_, None) => {}
+        (EngineKind::Epoll, Some(why)) => {
+            tracing::info!(target: LOG_TARGET, "io_uring is not used, epoll is: {why}");
+        }
+        (EngineKind::Uring, Some(why)) => {
+            tracing::warn!(target: LOG_TARGET, "[consolegate] io_engine = io_uring is kept to, though {why}");
+        }
     }
     Ok(engine)
 }

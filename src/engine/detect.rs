@@ -33,7 +33,7 @@ impl EngineKind {
     }
 }
 
-/// The engine to use, and why it is not the better one where `Auto` fell back.
+/// The engine to use, and what speaks against `io_uring` where `Auto` fell back or the operator insists.
 ///
 /// # Errors
 ///
@@ -48,7 +48,12 @@ fn choose(
 ) -> Result<(EngineKind, Option<Unavailable>), Unavailable> {
     match preference {
         Preference::Epoll => Ok((EngineKind::Epoll, None)),
-        Preference::Uring => probe().map(|()| (EngineKind::Uring, None)),
+        Preference::Uring => match probe() {
+            Ok(()) => Ok((EngineKind::Uring, None)),
+            // It works, and costs memory: who wants it by name may have it.
+            Err(why @ Unavailable::KeepsFiles) => Ok((EngineKind::Uring, Some(why))),
+            Err(why) => Err(why),
+        },
         Preference::Auto => Ok(match probe() {
             Ok(()) => (EngineKind::Uring, None),
             Err(why) => (EngineKind::Epoll, Some(why)),
@@ -70,6 +75,10 @@ mod tests {
     #[test]
     fn a_wish_for_io_uring_is_not_quietly_changed() {
         assert!(choose(Preference::Uring, || Err(Unavailable::Opcode(13))).is_err());
+        let insisted = choose(Preference::Uring, || Err(Unavailable::KeepsFiles));
+        assert!(matches!(insisted, Ok((EngineKind::Uring, Some(Unavailable::KeepsFiles)))));
+        let fallen = choose(Preference::Auto, || Err(Unavailable::KeepsFiles));
+        assert!(matches!(fallen, Ok((EngineKind::Epoll, Some(Unavailable::KeepsFiles)))));
     }
 
     #[test]

@@ -90,7 +90,7 @@ pub fn enter(mode: Mode, paths: &Paths) -> Result<Sandbox, SandboxError> {
     if mode == Mode::Off {
         return Ok(sandbox);
     }
-    let process = no_cores(mode).and_then(|()| set_no_new_privs()).map_err(SandboxError::from);
+    let process = set_no_new_privs().and_then(|()| no_cores(mode)).map_err(SandboxError::from);
     sandbox.note(process.map(|()| "no new privileges, no core dumps".to_owned()))?;
     let files = files::confine(paths, mode == Mode::Required).map(|confined| {
         sandbox._held = confined.held;
@@ -109,8 +109,9 @@ pub fn enter(mode: Mode, paths: &Paths) -> Result<Sandbox, SandboxError> {
 /// its descriptors from that user: health checks in containers, which run as the service's own user, no longer find
 /// its port and its connection to the broker by its process.
 fn no_cores(mode: Mode) -> nix::Result<()> {
-    setrlimit(Resource::RLIMIT_CORE, 1, 1)?;
-    if mode == Mode::Required { set_dumpable(false) } else { Ok(()) }
+    let limited = setrlimit(Resource::RLIMIT_CORE, 1, 1);
+    // A hard limit of none cannot be raised without privileges. What is not dumpable has no core whatever the limit.
+    if mode == Mode::Required { set_dumpable(false) } else { limited }
 }
 
 impl Sandbox {

@@ -10,6 +10,7 @@ mod engines;
 #[allow(dead_code, reason = "shared with tests/proxy")]
 mod client;
 
+mod closed;
 mod connects;
 mod handshakes;
 #[allow(dead_code, reason = "shared with tests/steady_state.rs, which uses the rest")]

@@ -18,6 +18,7 @@ on_both_engines! {
     bytes_that_come_while_a_write_waits_are_read_behind_it,
     a_crowd_that_comes_and_goes_gets_every_byte,
     what_nobody_reads_yet_does_not_go_on_waking_the_worker,
+    bytes_that_find_no_pipe_are_read_at_once,
 }
 
 fn the_last_bytes_and_the_end_behind_them_both_arrive(engine: &str) {
@@ -115,8 +116,22 @@ fn what_nobody_reads_yet_does_not_go_on_waking_the_worker(engine: &str) {
     }
 }
 
+/// As when one relay waits for more of a bulk phase, and another takes the last pipe meanwhile.
+fn bytes_that_find_no_pipe_are_read_at_once(engine: &str) {
+    let limits = Limits { sessions_max: 4, pipes_max: 1, ..Limits::default() };
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = listener.local_addr().unwrap();
+    let (seat, pipes) = (Seat::among(1).remove(0), PipeBudget::new(&limits));
+    if engine == "io_uring" {
+        without_a_pipe(UringEngine::new(listener, seat, &limits, pipes).unwrap(), address);
+    } else {
+        without_a_pipe(EpollEngine::new(listener, seat, &limits, pipes).unwrap(), address);
+    }
+}
+
 /// One turn of at most `limit`.
-fn events(engine: &mut impl Engine, limit: Duration) -> Vec<Event> {
+pub(crate) fn events(engine: &mut impl Engine, limit: Duration) -> Vec<Event> {
     let mut events = Vec::new();
     engine.wait(Some(engine.now() + limit), &mut events).unwrap();
     events
@@ -140,15 +155,50 @@ fn read(engine: &mut impl Engine, id: SessionId, len: usize) -> Vec<u8> {
     got
 }
 
+/// A connection to the engine, and its end there.
+pub(crate) fn connected(engine: &mut impl Engine, address: SocketAddr) -> (TcpStream, SessionId) {
+    let client = TcpStream::connect(address).unwrap();
+    client.set_nodelay(true).unwrap();
+    loop {
+        if let Some(Event::Accepted { id, .. }) = events(engine, PATIENCE).pop() {
+            return (client, id);
+        }
+    }
+}
+
+/// What comes next for the connection.
+fn next_input(engine: &mut impl Engine, of: SessionId) -> Input {
+    let begun = Instant::now();
+    while begun.elapsed() < PATIENCE {
+        for event in events(engine, PATIENCE) {
+            if let Event::Completed { id, input } = event {
+                assert_eq!(id, of);
+                return input;
+            }
+        }
+    }
+    panic!("nothing came");
+}
+
+fn without_a_pipe(mut engine: impl Engine, address: SocketAddr) {
+    let (mut waiting, first) = connected(&mut engine, address);
+    let (mut holding, second) = connected(&mut engine, address);
+    waiting.write_all(b"copied").unwrap();
+    assert_eq!(read(&mut engine, first, 6), b"copied");
+    assert!(engine.submit(first, Output::SpliceIn { from: Side::Tenant }).is_none());
+    assert!(events(&mut engine, Duration::from_millis(50)).is_empty());
+    // The one pipe is full with what nobody takes out of it.
+    holding.write_all(b"piped").unwrap();
+    assert!(engine.submit(second, Output::SpliceIn { from: Side::Tenant }).is_none());
+    assert!(matches!(next_input(&mut engine, second), Input::Piped { len: 5, .. }));
+    waiting.write_all(b"late").unwrap();
+    let Input::Received { chunk, .. } = next_input(&mut engine, first) else { panic!("not copied") };
+    assert_eq!(chunk.bytes(), b"late");
+}
+
 fn few_wakes(mut engine: impl Engine, address: SocketAddr) {
     const SEGMENTS: u8 = 50;
-    let mut client = TcpStream::connect(address).unwrap();
-    client.set_nodelay(true).unwrap();
-    let id = loop {
-        if let Some(Event::Accepted { id, .. }) = events(&mut engine, PATIENCE).pop() {
-            break id;
-        }
-    };
+    let (mut client, id) = connected(&mut engine, address);
     for _ in 0..3 {
         client.write_all(b"first").unwrap();
         assert_eq!(read(&mut engine, id, 5), b"first");

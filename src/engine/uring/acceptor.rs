@@ -87,7 +87,7 @@ impl Acceptor {
 
     /// The next connection that was accepted and has no slot yet, unless it is too early for one.
     pub(super) fn next(&mut self) -> Option<TcpStream> {
-        if self.surplus.is_empty() {
+        if self.surplus.is_empty() || self.paused_until.is_some_and(|until| Instant::now() < until) {
             return None;
         }
         match self.pace.take(Instant::now) {

@@ -409,7 +409,10 @@ impl UringEngine {
         // A socket that failed to connect is replaced by the next address's, in the file table too.
         let socket = connection.socket(Side::Compute);
         debug_assert!(socket.sending.is_none() && socket.receiving.is_none());
-        socket.stream = Some(stream);
+        if let Some(failed) = socket.stream.replace(stream) {
+            // A connect that was given up in time must not be made after all.
+            let _ = failed.shutdown(Shutdown::Both);
+        }
         if let Err(error) = self.register(id, Side::Compute) {
             return self.report(id, Input::Failed(Failure::Connect(error)));
         }

@@ -2,9 +2,10 @@
 //! and backports.
 
 use std::fmt;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use io_uring::{IoUring, Probe};
 
@@ -13,6 +14,9 @@ use super::ring::{Completion, Ring};
 use super::submission::{FileSlot, OPCODES};
 use crate::engine::SessionId;
 use crate::session::Side;
+
+/// A kernel that frees a closed socket does so at once.
+const FREED_WITHIN: Duration = Duration::from_millis(500);
 
 /// Why `io_uring` cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +32,9 @@ pub enum Unavailable {
     /// The kernel does not know an operation
     #[error("the kernel lacks operation {0}")]
     Opcode(u8),
+    /// The kernel keeps the sockets of closed connections
+    #[error("the kernel keeps closed sockets for as long as the ring waits for others; Linux 6.13 does not")]
+    KeepsFiles,
 }
 
 /// What most likely stands behind an error, and what to do about it.
@@ -71,7 +78,28 @@ fn probe_here() -> Result<(), Unavailable> {
     }
     let mut ring = Ring::new(1, 1, 0).map_err(refused)?;
     waits_for_nonblocking_sockets(&mut ring)
-        .map_err(|source| refused(("receiving from a nonblocking socket", source)))
+        .map_err(|source| refused(("receiving from a nonblocking socket", source)))?;
+    match frees_files(&ring).map_err(|source| refused(("closing a socket", source)))? {
+        true => Ok(()),
+        false => Err(Unavailable::KeepsFiles),
+    }
+}
+
+/// Whether a socket that left the table and was closed is gone, though the ring's alarm is waited for as ever. Kernels
+/// before 6.13 free what left the table in order, behind the operations that were under way: there each connection
+/// would stay in the kernel's memory for as long as the process lives.
+fn frees_files(ring: &Ring) -> io::Result<bool> {
+    let (ours, mut theirs) = UnixStream::pair()?;
+    let slot = FileSlot::of(0, Side::Compute);
+    ring.set_file(slot, Some(ours.as_fd()))?;
+    ring.set_file(slot, None)?;
+    drop(ours);
+    theirs.set_read_timeout(Some(FREED_WITHIN))?;
+    match theirs.read(&mut [0]) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Sockets are nonblocking, for splice(2): the ring must wait for them all the same.

@@ -19,6 +19,8 @@ impl UringEngine {
         debug_assert!(socket.receiving.is_none(), "one read is open at a time");
         let Some(stream) = &socket.stream else { return };
         self.pool.settle(&mut socket.read_size);
+        // What the last read found is long ago, and the edge that came since may be why this is called.
+        socket.drained = false;
         let Some(mut pipe) = self.pipes.lease() else { return self.read(id, from) };
         let filled = pipe.fill(stream);
         if let Ok(Spliced::Moved(len)) = filled {

@@ -63,6 +63,7 @@ pub(super) fn start(setup: Setup, rate_limit: Option<RateLimit>, process: Proces
         process,
         limiter: rate_limit.map(|limit| Limiter::new(limit, Instant::now())),
         lost: Arc::clone(&lost),
+        counted: 0,
         bytes: Arc::clone(&bytes),
         recent: Arc::clone(&recent),
         recent_format: Format::Plain(PlainFormat::new(Some(RECENT_FORMAT), None)),
@@ -122,6 +123,8 @@ struct Writer {
     process: Process,
     limiter: Option<Limiter>,
     lost: Arc<AtomicU64>,
+    /// How many of those the metric has already: their report was lost as well
+    counted: u64,
     bytes: Arc<AtomicUsize>,
     recent: Recent,
     recent_format: Format,
@@ -192,7 +195,7 @@ impl Writer {
     fn flush(&mut self) {
         let lost = self.lost.swap(0, Ordering::Relaxed);
         if lost > 0 {
-            metrics().log_lines_lost.add(lost);
+            metrics().log_lines_lost.add(lost.saturating_sub(std::mem::take(&mut self.counted)));
             let message = format!("{lost} log records were lost because the log could not be written");
             let target = "consolegate::telemetry";
             self.write(&Record::new(Severity::Warning, target, message, Place::default()));
@@ -202,6 +205,7 @@ impl Writer {
         if failed > 0 {
             // The report of the earlier loss was among them.
             self.lost.fetch_add(lost + failed - u64::from(lost > 0), Ordering::Relaxed);
+            self.counted = lost;
         }
     }
 }
