@@ -6,7 +6,7 @@
 //! called after the ring has polled the socket; the ring's own splice and shutdown would go to a thread of the
 //! kernel's, which costs ten times the call.
 //!
-//! It needs what Linux 6.1 has; [`super::detect`] finds out.
+//! It needs what Linux 6.1 has, and is taken by itself from 6.13 on; [`super::detect`] finds out.
 
 use std::collections::VecDeque;
 use std::fs::File;

@@ -5,7 +5,8 @@ use std::fmt;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use io_uring::{IoUring, Probe};
 
@@ -16,7 +17,8 @@ use crate::engine::SessionId;
 use crate::session::Side;
 
 /// A kernel that frees a closed socket does so at once.
-const FREED_WITHIN: Duration = Duration::from_millis(500);
+const FREED_WITHIN: Duration = Duration::from_millis(300);
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// Why `io_uring` cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -61,7 +63,7 @@ impl fmt::Display for Remedy<'_> {
 pub fn probe() -> Result<(), Unavailable> {
     // A ring is taken down after it was closed, and that interrupts system calls of the thread which used it:
     // a thread of its own has none.
-    let thread = std::thread::Builder::new().name("probe".to_owned()).spawn(probe_here);
+    let thread = thread::Builder::new().name("probe".to_owned()).spawn(probe_here);
     thread
         .and_then(|thread| thread.join().map_err(|_| io::Error::other("the probe panicked")))
         .unwrap_or_else(|source| Err(Unavailable::Refused { step: "probing", source }))
@@ -94,11 +96,18 @@ fn frees_files(ring: &Ring) -> io::Result<bool> {
     ring.set_file(slot, Some(ours.as_fd()))?;
     ring.set_file(slot, None)?;
     drop(ours);
-    theirs.set_read_timeout(Some(FREED_WITHIN))?;
-    match theirs.read(&mut [0]) {
-        Ok(_) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
-        Err(error) => Err(error),
+    theirs.set_nonblocking(true)?;
+    let until = Instant::now() + FREED_WITHIN;
+    loop {
+        match theirs.read(&mut [0]) {
+            Ok(_) => return Ok(true),
+            // A sleep that is interrupted goes on; a read with a time-out would end, and the ring's own work interrupts.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(LOOK_AGAIN),
+            Err(error) => return Err(error),
+        }
+        if Instant::now() >= until {
+            return Ok(false);
+        }
     }
 }
 
