@@ -133,7 +133,10 @@ impl Lifetime {
         }
         let ping_due =
             limits.ping_interval_ms > 0 && since(self.pinged_ms, now_ms) >= limits.ping_interval_ms;
-        if ping_due && cx.settings.ping_strict && u64::from(self.unanswered) >= limits.pings_unanswered_max {
+        // While a write to the compute node waits nothing is read from the tenant, its answers included.
+        let is_heard = !is_writing[Side::Compute as usize];
+        let unanswered = u64::from(self.unanswered) >= limits.pings_unanswered_max;
+        if ping_due && cx.settings.ping_strict && is_heard && unanswered {
             return Due::End(CloseReason::Unanswered);
         }
         if ping_due {

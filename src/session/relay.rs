@@ -212,7 +212,8 @@ impl Relay {
     /// Keeps load balancers from cutting an idle console. The payload is empty: the naive parsers of
     /// Tempest and of scripts skip an empty frame but take a ping's payload for console data.
     fn ping(&mut self, out: &mut Outbox) {
-        if self.tenant.ping(out) {
+        if self.tenant.ping(out) && self.compute.is_flushed() {
+            // An answer would be read.
             self.lifetime.pinged();
         }
     }

@@ -62,9 +62,9 @@ pub struct Certificates {
     unusable: bool,
 }
 
-/// Device, inode, time of change (seconds, nanoseconds) and size: a copy changes the last three, a rename the
-/// first two.
-type Stamp = (u64, u64, i64, i64, u64);
+/// Device and inode, which a rename changes; the times of change of the bytes and of anything else (seconds,
+/// nanoseconds), and the size. Who may read a file is in the second time alone.
+type Stamp = (u64, u64, [i64; 4], u64);
 
 impl Certificates {
     /// Reads the files for the first time.
@@ -134,11 +134,14 @@ impl Certificates {
 
 fn stamp(path: &Path) -> Option<Stamp> {
     let meta = fs::metadata(path).ok()?;
-    Some((meta.dev(), meta.ino(), meta.mtime(), meta.mtime_nsec(), meta.size()))
+    let times = [meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec()];
+    Some((meta.dev(), meta.ino(), times, meta.size()))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
     use std::path::PathBuf;
     use std::sync::{Arc, Mutex};
 
@@ -191,6 +194,9 @@ mod tests {
         assert_eq!(looks(Some("broken")), (vec![false], 0));
         assert_eq!(looks(None), (vec![false], 1));
         assert_eq!(looks(None), (vec![], 0));
+        // Somebody is let read it: it is tried again.
+        fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
+        assert_eq!(looks(None), (vec![false], 0));
         fs::remove_file(&path).unwrap();
     }
 }

@@ -153,6 +153,24 @@ fn a_strict_relay_keeps_a_tenant_that_answers() {
 }
 
 #[test]
+fn a_strict_relay_keeps_a_tenant_whose_answers_it_does_not_read() {
+    let mut settings = serial();
+    settings.ping_strict = true;
+    let mut driver = Driver::relaying(settings);
+    // A guest that is paused takes nothing.
+    driver.receive(Side::Tenant, &frame(0x82, b"typed"));
+    for _ in 0..20 {
+        driver.expire();
+        assert_eq!(driver.take_sent(Side::Tenant), b"\x89\x00");
+        driver.written(Side::Tenant);
+    }
+    // It goes on, and the tenant is heard again, which answers nothing still.
+    driver.written(Side::Compute);
+    assert_eq!(until_it_ends(&mut driver, false), Duration::from_secs(75));
+    assert_eq!(driver.finish().name(), "unanswered");
+}
+
+#[test]
 fn nothing_is_lost_when_the_counters_of_milliseconds_turn() {
     // Sixty days, of which the counter holds not quite fifty.
     let mut settings = limited("ping_interval_ms", 3_600_000);
