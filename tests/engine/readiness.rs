@@ -102,43 +102,29 @@ fn a_crowd_that_comes_and_goes_gets_every_byte(engine: &str) {
     proxy.wait_for_rest();
 }
 
-/// As when a relay waits to write: it has no read open, and the source sends on.
-fn what_nobody_reads_yet_does_not_go_on_waking_the_worker(engine: &str) {
-    let limits = Limits { sessions_max: 4, ..Limits::default() };
+/// An engine without a worker, and where it listens.
+pub(crate) fn bare(engine: &str, limits: &Limits) -> (Box<dyn Engine>, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();
-    let (seat, pipes) = (Seat::among(1).remove(0), PipeBudget::new(&limits));
-    if engine == "io_uring" {
-        few_wakes(UringEngine::new(listener, seat, &limits, pipes).unwrap(), address);
+    let (seat, pipes) = (Seat::among(1).remove(0), PipeBudget::new(limits));
+    let engine: Box<dyn Engine> = if engine == "io_uring" {
+        Box::new(UringEngine::new(listener, seat, limits, pipes).unwrap())
     } else {
-        few_wakes(EpollEngine::new(listener, seat, &limits, pipes).unwrap(), address);
-    }
-}
-
-/// As when one relay waits for more of a bulk phase, and another takes the last pipe meanwhile.
-fn bytes_that_find_no_pipe_are_read_at_once(engine: &str) {
-    let limits = Limits { sessions_max: 4, pipes_max: 1, ..Limits::default() };
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.set_nonblocking(true).unwrap();
-    let address = listener.local_addr().unwrap();
-    let (seat, pipes) = (Seat::among(1).remove(0), PipeBudget::new(&limits));
-    if engine == "io_uring" {
-        without_a_pipe(UringEngine::new(listener, seat, &limits, pipes).unwrap(), address);
-    } else {
-        without_a_pipe(EpollEngine::new(listener, seat, &limits, pipes).unwrap(), address);
-    }
+        Box::new(EpollEngine::new(listener, seat, limits, pipes).unwrap())
+    };
+    (engine, address)
 }
 
 /// One turn of at most `limit`.
-pub(crate) fn events(engine: &mut impl Engine, limit: Duration) -> Vec<Event> {
+pub(crate) fn events(engine: &mut dyn Engine, limit: Duration) -> Vec<Event> {
     let mut events = Vec::new();
     engine.wait(Some(engine.now() + limit), &mut events).unwrap();
     events
 }
 
 /// Reads until `len` bytes have come.
-fn read(engine: &mut impl Engine, id: SessionId, len: usize) -> Vec<u8> {
+fn read(engine: &mut dyn Engine, id: SessionId, len: usize) -> Vec<u8> {
     let (mut got, begun) = (Vec::new(), Instant::now());
     assert!(engine.submit(id, Output::Read(Side::Tenant)).is_none());
     while got.len() < len {
@@ -156,7 +142,7 @@ fn read(engine: &mut impl Engine, id: SessionId, len: usize) -> Vec<u8> {
 }
 
 /// A connection to the engine, and its end there.
-pub(crate) fn connected(engine: &mut impl Engine, address: SocketAddr) -> (TcpStream, SessionId) {
+pub(crate) fn connected(engine: &mut dyn Engine, address: SocketAddr) -> (TcpStream, SessionId) {
     let client = TcpStream::connect(address).unwrap();
     client.set_nodelay(true).unwrap();
     loop {
@@ -167,7 +153,7 @@ pub(crate) fn connected(engine: &mut impl Engine, address: SocketAddr) -> (TcpSt
 }
 
 /// What comes next for the connection.
-fn next_input(engine: &mut impl Engine, of: SessionId) -> Input {
+fn next_input(engine: &mut dyn Engine, of: SessionId) -> Input {
     let begun = Instant::now();
     while begun.elapsed() < PATIENCE {
         for event in events(engine, PATIENCE) {
@@ -180,28 +166,35 @@ fn next_input(engine: &mut impl Engine, of: SessionId) -> Input {
     panic!("nothing came");
 }
 
-fn without_a_pipe(mut engine: impl Engine, address: SocketAddr) {
-    let (mut waiting, first) = connected(&mut engine, address);
-    let (mut holding, second) = connected(&mut engine, address);
+/// As when one relay waits for more of a bulk phase, and another takes the last pipe meanwhile.
+fn bytes_that_find_no_pipe_are_read_at_once(engine: &str) {
+    let limits = Limits { sessions_max: 4, pipes_max: 1, ..Limits::default() };
+    let (mut engine, address) = bare(engine, &limits);
+    let engine = &mut *engine;
+    let (mut waiting, first) = connected(engine, address);
+    let (mut holding, second) = connected(engine, address);
     waiting.write_all(b"copied").unwrap();
-    assert_eq!(read(&mut engine, first, 6), b"copied");
+    assert_eq!(read(engine, first, 6), b"copied");
     assert!(engine.submit(first, Output::SpliceIn { from: Side::Tenant }).is_none());
-    assert!(events(&mut engine, Duration::from_millis(50)).is_empty());
+    assert!(events(engine, Duration::from_millis(50)).is_empty());
     // The one pipe is full with what nobody takes out of it.
     holding.write_all(b"piped").unwrap();
     assert!(engine.submit(second, Output::SpliceIn { from: Side::Tenant }).is_none());
-    assert!(matches!(next_input(&mut engine, second), Input::Piped { len: 5, .. }));
+    assert!(matches!(next_input(engine, second), Input::Piped { len: 5, .. }));
     waiting.write_all(b"late").unwrap();
-    let Input::Received { chunk, .. } = next_input(&mut engine, first) else { panic!("not copied") };
+    let Input::Received { chunk, .. } = next_input(engine, first) else { panic!("not copied") };
     assert_eq!(chunk.bytes(), b"late");
 }
 
-fn few_wakes(mut engine: impl Engine, address: SocketAddr) {
+/// As when a relay waits to write: it has no read open, and the source sends on.
+fn what_nobody_reads_yet_does_not_go_on_waking_the_worker(engine: &str) {
     const SEGMENTS: u8 = 50;
-    let (mut client, id) = connected(&mut engine, address);
+    let (mut engine, address) = bare(engine, &Limits { sessions_max: 4, ..Limits::default() });
+    let engine = &mut *engine;
+    let (mut client, id) = connected(engine, address);
     for _ in 0..3 {
         client.write_all(b"first").unwrap();
-        assert_eq!(read(&mut engine, id, 5), b"first");
+        assert_eq!(read(engine, id, 5), b"first");
         let mut sender = client.try_clone().unwrap();
         let sent = thread::spawn(move || {
             for segment in 0..SEGMENTS {
@@ -211,11 +204,11 @@ fn few_wakes(mut engine: impl Engine, address: SocketAddr) {
         });
         let mut wakes = 0;
         while !sent.is_finished() {
-            assert!(events(&mut engine, Duration::from_millis(20)).is_empty(), "nothing was asked for");
+            assert!(events(engine, Duration::from_millis(20)).is_empty(), "nothing was asked for");
             wakes += 1;
         }
         // Twice it is told, and the ring says that it has stopped; the rest are this test's own limits.
         assert!(wakes < SEGMENTS / 2, "woken {wakes} times by {SEGMENTS} segments");
-        assert_eq!(read(&mut engine, id, SEGMENTS.into()), (0..SEGMENTS).collect::<Vec<_>>());
+        assert_eq!(read(engine, id, SEGMENTS.into()), (0..SEGMENTS).collect::<Vec<_>>());
     }
 }
